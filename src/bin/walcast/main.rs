@@ -1,0 +1,3 @@
+//! The `walcast` program.
+
+fn main() {}

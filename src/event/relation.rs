@@ -1,0 +1,88 @@
+//! The shape of a table as the server described it when it sent the rows.
+//!
+//! A [`Relation`] is one version: a changed table yields a new one, and every row points at the
+//! version it was sent with. What the Relation message does not carry (attribute numbers, the
+//! primary key) is absent here until the catalogue has confirmed it.
+
+use std::fmt;
+
+/// A PostgreSQL object identifier.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+#[serde(transparent)]
+pub struct Oid(u32);
+
+impl Oid {
+    /// The identifier with this number.
+    pub const fn new(value: u32) -> Self {
+        Self(value)
+    }
+
+    /// The number.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Which old values the server logs for updates and deletes
+/// ([REPLICA IDENTITY](https://www.postgresql.org/docs/current/sql-altertable.html)).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReplicaIdentity {
+    /// The primary key, if there is one.
+    Default,
+    /// Nothing.
+    Nothing,
+    /// The whole old row.
+    Full,
+    /// The columns of a chosen unique index.
+    Index,
+}
+
+/// One version of a published table's shape.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Relation {
+    /// The table's object identifier.
+    pub oid: Oid,
+    /// The schema it lies in.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// What old rows carry.
+    pub replica_identity: ReplicaIdentity,
+    /// The published columns, in the order rows have them.
+    pub columns: Vec<Column>,
+}
+
+/// One published column of a [`Relation`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type's object identifier.
+    pub type_oid: Oid,
+    /// Its type modifier (`numeric(12,2)`, `varchar(20)`), -1 when there is none.
+    pub type_modifier: i32,
+    /// Whether it is part of the replica identity. With [`ReplicaIdentity::Full`] every column is.
+    pub in_identity: bool,
+}
+
+impl Relation {
+    /// The place of the column called `name`.
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name == name)
+    }
+}
+
+impl fmt::Display for Relation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.schema, self.name)
+    }
+}

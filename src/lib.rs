@@ -1,0 +1,18 @@
+//! walcast reads a PostgreSQL logical replication slot, decodes `pgoutput` into typed rows and fans
+//! every committed change out to any number of sinks.
+//!
+//! The one property everything else serves: **the slot is never told an LSN that some required sink
+//! has not made durable.**
+
+mod error;
+mod lsn;
+mod name;
+
+pub mod event;
+
+pub use error::{Blame, Error, ErrorKind, Result};
+pub use lsn::{Lsn, LsnParseError, Position};
+pub use name::{
+    NameError, PublicationName, Secret, ServerIdentity, SinkName, SlotName, SystemId, Timeline,
+    quote_identifier, quote_literal,
+};
