@@ -5,14 +5,27 @@
 //! has not made durable.**
 
 mod error;
+mod lineage;
 mod lsn;
 mod name;
+mod timestamp;
+
+#[cfg(feature = "client")]
+mod budget;
 
 pub mod event;
+pub mod session;
+#[cfg(feature = "client")]
+pub mod sink;
+pub mod wire;
 
+#[cfg(feature = "client")]
+pub use budget::Budget;
 pub use error::{Blame, Error, ErrorKind, Result};
+pub use lineage::{Lineage, LineageError};
 pub use lsn::{Lsn, LsnParseError, Position};
 pub use name::{
     NameError, PublicationName, Secret, ServerIdentity, SinkName, SlotName, SystemId, Timeline,
     quote_identifier, quote_literal,
 };
+pub use timestamp::Timestamp;

@@ -1,10 +1,21 @@
 //! What changed: batches of committed changes and the borrowed views into them.
 //!
-//! A `Batch` owns the bytes as they came; an `Event`, a `Row` and a `Value` are small copies that
-//! point into it. Nothing here knows where a batch came from or where it goes.
+//! A [`Batch`] owns the bytes as they came; an [`Event`], a [`Row`] and a [`Value`] are small copies
+//! that point into it. Nothing here knows where a batch came from or where it goes.
 
+mod arena;
+mod batch;
+mod chunk;
 mod relation;
+mod row;
+mod transaction;
 mod value;
 
+pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
+pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
+pub use chunk::{Chunk, Lease};
 pub use relation::{Column, Oid, Relation, ReplicaIdentity};
+pub use row::{OldRow, Row};
+pub use transaction::Transaction;
+pub(crate) use transaction::{TransactionEnd, TransactionHead};
 pub use value::Value;

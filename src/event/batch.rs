@@ -1,0 +1,330 @@
+//! A batch of events, shared by everyone it is handed to.
+//!
+//! A [`Batch`] is a frozen arena behind an `Arc` and where to begin in it; cloning it or cutting its
+//! front off copies nothing. It is the unit in which events travel; transactions may span several.
+
+use std::sync::Arc;
+
+use crate::event::arena::{Arena, Head, HeadKind, RowHead, RowShape, Span};
+use crate::event::relation::Relation;
+use crate::event::row::{OldRow, Row};
+use crate::event::transaction::{Transaction, TransactionHead};
+use crate::lineage::Lineage;
+use crate::lsn::{Lsn, Position};
+use crate::wire::pgoutput::OldKind;
+
+/// Events in the order the server committed them.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    arena: Arc<Arena>,
+    from: usize,
+}
+
+/// One event of a [`Batch`].
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Event<'a> {
+    /// A transaction starts. A batch that continues one does not repeat it.
+    Begin(Transaction<'a>),
+    /// A row was inserted, updated or deleted.
+    Change(Change<'a>),
+    /// A table was emptied.
+    Truncate(Truncate<'a>),
+    /// A logical message.
+    Message(Message<'a>),
+    /// The transaction is complete.
+    Commit(Transaction<'a>),
+}
+
+impl Batch {
+    pub(crate) fn new(arena: Arena) -> Self {
+        Self { arena: Arc::new(arena), from: 0 }
+    }
+
+    /// Where a sink stands once it has proven this batch and all before it: the end of the last
+    /// transaction that the batch completes, or of what came before.
+    pub fn end(&self) -> Lsn {
+        self.arena.end
+    }
+
+    /// Whether the batch carries no event: it only moves [`end`](Self::end), as an idle server does.
+    pub fn is_empty(&self) -> bool {
+        self.from >= self.arena.heads.len()
+    }
+
+    /// How many events it has, Begin and Commit included.
+    pub fn len(&self) -> usize {
+        self.arena.heads.len() - self.from.min(self.arena.heads.len())
+    }
+
+    /// The events in order.
+    #[inline]
+    pub fn events(&self) -> impl Iterator<Item = Event<'_>> + Clone {
+        let arena: &Arena = &self.arena;
+        (self.from..arena.heads.len()).map(move |at| EventAt { arena, at }.view())
+    }
+
+    /// The cluster and timelines that the positions are of.
+    pub fn lineage(&self) -> &Lineage {
+        &self.arena.lineage
+    }
+
+    /// The bytes of log output it stands on; what a sink's batch size is measured in.
+    pub fn bytes(&self) -> usize {
+        self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// The last event's position; `None` when there is none but idle progress.
+    pub fn last_position(&self) -> Option<Position> {
+        let last = self.arena.heads.last().filter(|_| !self.is_empty())?;
+        Some(EventAt { arena: &self.arena, at: self.arena.heads.len() - 1 }.position_of(last))
+    }
+
+    /// The same batch without what a sink at `cursor` already has: transactions that committed before
+    /// it, and messages before it. A message at the very LSN stays: a commit may end where it starts.
+    pub fn after(&self, cursor: Lsn) -> Batch {
+        let arena: &Arena = &self.arena;
+        let from = self.from
+            + arena.heads[self.from.min(arena.heads.len())..].partition_point(|head| {
+                match head.kind {
+                    HeadKind::Message { transactional: false, .. } => head.lsn < cursor,
+                    _ => arena.transactions[head.transaction as usize].commit_lsn < cursor,
+                }
+            });
+        Batch { arena: Arc::clone(&self.arena), from }
+    }
+
+    /// How many handles share this batch's memory.
+    pub fn shares(&self) -> usize {
+        Arc::strong_count(&self.arena)
+    }
+}
+
+impl<'a> Event<'a> {
+    /// The identity of the change; `None` for the bounds of a transaction.
+    pub fn position(self) -> Option<Position> {
+        match self {
+            Event::Begin(_) | Event::Commit(_) => None,
+            Event::Change(change) => Some(change.position()),
+            Event::Truncate(truncate) => Some(truncate.position()),
+            Event::Message(message) => Some(message.position()),
+        }
+    }
+}
+
+/// What happened to a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// It is new.
+    Insert,
+    /// It changed.
+    Update,
+    /// It is gone.
+    Delete,
+}
+
+/// A row change.
+#[derive(Debug, Clone, Copy)]
+pub struct Change<'a> {
+    event: EventAt<'a>,
+    row: &'a RowHead,
+}
+
+/// An emptied table.
+#[derive(Debug, Clone, Copy)]
+pub struct Truncate<'a> {
+    event: EventAt<'a>,
+    relation: u32,
+    cascade: bool,
+    restart_identity: bool,
+}
+
+/// A logical message, as `pg_logical_emit_message` wrote it.
+#[derive(Debug, Clone, Copy)]
+pub struct Message<'a> {
+    event: EventAt<'a>,
+    transactional: bool,
+    chunk: u32,
+    prefix: Span,
+    content: Span,
+}
+
+impl<'a> Change<'a> {
+    /// What happened.
+    pub fn operation(self) -> Operation {
+        match self.row.shape {
+            RowShape::Insert { .. } => Operation::Insert,
+            RowShape::Update { .. } | RowShape::UpdateWithOld { .. } => Operation::Update,
+            RowShape::Delete { .. } => Operation::Delete,
+        }
+    }
+
+    /// The table, in the shape the row was sent with.
+    pub fn relation(self) -> &'a Relation {
+        &self.event.arena.relations[self.row.relation as usize]
+    }
+
+    /// The row as it is now; `None` for a delete.
+    pub fn new_row(self) -> Option<Row<'a>> {
+        match self.row.shape {
+            RowShape::Insert { new }
+            | RowShape::Update { new }
+            | RowShape::UpdateWithOld { new, .. } => Some(self.row_at(new)),
+            RowShape::Delete { .. } => None,
+        }
+    }
+
+    /// What the server logged of the row as it was.
+    pub fn old_row(self) -> Option<OldRow<'a>> {
+        match self.row.shape {
+            RowShape::UpdateWithOld { kind, old, .. } | RowShape::Delete { kind, old } => {
+                let row = self.row_at(old);
+                Some(match kind {
+                    OldKind::Key => OldRow::Key(row),
+                    OldKind::Full => OldRow::Full(row),
+                })
+            }
+            RowShape::Insert { .. } | RowShape::Update { .. } => None,
+        }
+    }
+
+    fn row_at(self, first: u32) -> Row<'a> {
+        let arena = self.event.arena;
+        let relation = self.relation();
+        let first = first as usize;
+        Row {
+            relation,
+            fields: &arena.fields[first..first + relation.columns.len()],
+            chunk: &arena.chunks[self.row.chunk as usize],
+        }
+    }
+}
+
+impl<'a> Truncate<'a> {
+    /// The table.
+    pub fn relation(self) -> &'a Relation {
+        &self.event.arena.relations[self.relation as usize]
+    }
+
+    /// Whether CASCADE was given.
+    pub fn cascade(self) -> bool {
+        self.cascade
+    }
+
+    /// Whether RESTART IDENTITY was given.
+    pub fn restart_identity(self) -> bool {
+        self.restart_identity
+    }
+}
+
+impl<'a> Message<'a> {
+    /// Whether it took effect with a transaction's commit.
+    pub fn is_transactional(self) -> bool {
+        self.transactional
+    }
+
+    /// The prefix it was emitted with.
+    pub fn prefix(self) -> &'a str {
+        // The assembler admits a message only after its prefix was read as UTF-8.
+        std::str::from_utf8(self.piece(self.prefix)).unwrap_or_default()
+    }
+
+    /// Its content.
+    pub fn content(self) -> &'a [u8] {
+        self.piece(self.content)
+    }
+
+    /// The transaction it belongs to, if it is transactional.
+    pub fn transaction(self) -> Option<Transaction<'a>> {
+        self.transactional.then(|| self.event.transaction())
+    }
+
+    fn piece(self, span: Span) -> &'a [u8] {
+        let bytes: &'a [u8] = &self.event.arena.chunks[self.chunk as usize].bytes;
+        &bytes[span.start as usize..][..span.length as usize]
+    }
+}
+
+macro_rules! common {
+    ($($view:ident),*) => {$(
+        impl<'a> $view<'a> {
+            /// Its identity, stable over restarts.
+            pub fn position(self) -> Position {
+                self.event.position_of(self.event.head())
+            }
+
+            /// Where it lies in the log itself. Not ordered across transactions: never resume here.
+            pub fn lsn(self) -> Lsn {
+                self.event.head().lsn
+            }
+
+            /// Whether it is the last change of its transaction.
+            pub fn is_last(self) -> bool {
+                self.event.is_last()
+            }
+        }
+    )*};
+}
+common!(Change, Truncate, Message);
+
+macro_rules! transactional {
+    ($($view:ident),*) => {$(
+        impl<'a> $view<'a> {
+            /// The transaction it belongs to.
+            pub fn transaction(self) -> Transaction<'a> {
+                self.event.transaction()
+            }
+        }
+    )*};
+}
+transactional!(Change, Truncate);
+
+#[derive(Debug, Clone, Copy)]
+struct EventAt<'a> {
+    arena: &'a Arena,
+    at: usize,
+}
+
+impl<'a> EventAt<'a> {
+    #[inline]
+    fn view(self) -> Event<'a> {
+        match &self.head().kind {
+            HeadKind::Begin => Event::Begin(self.transaction()),
+            HeadKind::Commit => Event::Commit(self.transaction()),
+            HeadKind::Row(row) => Event::Change(Change { event: self, row }),
+            &HeadKind::Truncate { relation, cascade, restart_identity } => {
+                Event::Truncate(Truncate { event: self, relation, cascade, restart_identity })
+            }
+            &HeadKind::Message { transactional, chunk, prefix, content } => {
+                Event::Message(Message { event: self, transactional, chunk, prefix, content })
+            }
+        }
+    }
+
+    fn head(self) -> &'a Head {
+        &self.arena.heads[self.at]
+    }
+
+    fn transaction_head(self) -> &'a TransactionHead {
+        &self.arena.transactions[self.head().transaction as usize]
+    }
+
+    fn transaction(self) -> Transaction<'a> {
+        Transaction { head: self.transaction_head() }
+    }
+
+    fn is_last(self) -> bool {
+        match self.head().kind {
+            HeadKind::Message { transactional: false, .. } => true,
+            _ => self.transaction_head().end.and_then(|end| end.last) == Some(self.at as u32),
+        }
+    }
+
+    fn position_of(self, head: &Head) -> Position {
+        let commit_lsn = match head.kind {
+            HeadKind::Message { transactional: false, .. } => head.lsn,
+            _ => self.arena.transactions[head.transaction as usize].commit_lsn,
+        };
+        Position::Logged { commit_lsn, index: head.index }
+    }
+}

@@ -1,0 +1,43 @@
+//! The bytes a batch stands on, and the memory they hold.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// A share of a memory budget, given back when its last clone is dropped.
+///
+/// What it is a share of is not known here: whoever lends it wraps its own guard.
+#[derive(Clone, Default)]
+pub struct Lease {
+    /// Held for its `Drop` alone.
+    _guard: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Lease {
+    /// A lease that counts against nothing.
+    pub fn free() -> Self {
+        Self::default()
+    }
+
+    /// A lease that drops `guard` with its last clone.
+    pub fn new(guard: impl Any + Send + Sync) -> Self {
+        Self { _guard: Some(Arc::new(guard)) }
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
+    }
+}
+
+/// A run of whole CopyData messages, as they were read.
+#[derive(Debug, Clone)]
+pub struct Chunk {
+    /// The messages, headers included.
+    pub bytes: Bytes,
+    /// The memory of the read buffer that `bytes` is a part of.
+    pub lease: Lease,
+}

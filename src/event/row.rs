@@ -1,0 +1,76 @@
+//! A row: columns beside values.
+
+use crate::event::chunk::Chunk;
+use crate::event::relation::{Column, Relation};
+use crate::event::value::Value;
+use crate::wire::Field;
+
+/// A row as it was sent, with the relation that says what its columns are.
+#[derive(Debug, Clone, Copy)]
+pub struct Row<'a> {
+    pub(crate) relation: &'a Relation,
+    pub(crate) fields: &'a [Field],
+    pub(crate) chunk: &'a Chunk,
+}
+
+impl<'a> Row<'a> {
+    /// The shape the row was sent with.
+    pub fn relation(self) -> &'a Relation {
+        self.relation
+    }
+
+    /// How many columns it has.
+    pub fn len(self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether it has no columns.
+    pub fn is_empty(self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The value of the column at `index`.
+    #[inline]
+    pub fn value(self, index: usize) -> Option<Value<'a>> {
+        self.fields.get(index).map(|field| field.value(&self.chunk.bytes))
+    }
+
+    /// The value of the column called `name`.
+    pub fn value_of(self, name: &str) -> Option<Value<'a>> {
+        self.relation.column_index(name).and_then(|index| self.value(index))
+    }
+
+    /// The columns with their values, in order.
+    pub fn iter(self) -> impl ExactSizeIterator<Item = (&'a Column, Value<'a>)> + Clone {
+        let bytes: &'a [u8] = &self.chunk.bytes;
+        self.relation
+            .columns
+            .iter()
+            .zip(self.fields)
+            .map(move |(column, field)| (column, field.value(bytes)))
+    }
+}
+
+/// What the server logged of a row before it changed.
+#[derive(Debug, Clone, Copy)]
+pub enum OldRow<'a> {
+    /// The columns of the replica identity have values; the others mean nothing.
+    Key(Row<'a>),
+    /// The whole row.
+    Full(Row<'a>),
+}
+
+impl<'a> OldRow<'a> {
+    /// The row, whatever it holds.
+    pub fn row(self) -> Row<'a> {
+        match self {
+            Self::Key(row) | Self::Full(row) => row,
+        }
+    }
+
+    /// The columns that carry a value, in order.
+    pub fn iter(self) -> impl Iterator<Item = (&'a Column, Value<'a>)> + Clone {
+        let whole = matches!(self, Self::Full(_));
+        self.row().iter().filter(move |(column, _)| whole || column.in_identity)
+    }
+}

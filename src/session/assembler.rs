@@ -1,0 +1,423 @@
+//! From frames to batches: the order of messages, and what a transaction is made of.
+//!
+//! The [`Assembler`] owns what one connection has described (its relations) and the transaction that
+//! is open. Frames go in as chunks, a [`Batch`] comes out when asked for. It counts changes, so that
+//! each has the same [`Position`](crate::Position) however often it is sent, and leaves out what was
+//! handed out before a reconnect. Anything the protocol does not allow ends the connection with a
+//! typed error; nothing is skipped. It is made anew for each connection.
+//!
+//! ```text
+//!             Begin                      Insert, Update, Delete, Truncate, Message, Origin
+//!   Outside ─────────► Inside ◄────────┐
+//!      ▲  │ keepalive:   │  └──────────┘  index + 1 each
+//!      │  ▼ end moves    │ Commit: end moves
+//!      └─────────────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::event::{
+    Arena, Batch, Chunk, Column, Head, HeadKind, Lease, Oid, Relation, ReplicaIdentity, RowHead,
+    RowShape, Span, TransactionEnd, TransactionHead, to_u32,
+};
+use crate::lineage::Lineage;
+use crate::lsn::Lsn;
+use crate::timestamp::Timestamp;
+use crate::wire::DecodeError;
+use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
+use crate::wire::pgoutput::{Message, OldKind, RelationMessage, TupleSpan};
+
+/// How far a consumer has been served, so that a new connection does not serve it twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HandedOut {
+    /// The end of the last batch.
+    pub end: Lsn,
+    /// The last change handed out beyond `end`: its commit LSN and index.
+    pub partial: Option<(Lsn, u64)>,
+}
+
+/// Turns the frames of one connection into batches.
+#[derive(Debug)]
+pub struct Assembler {
+    relations: HashMap<Oid, Arc<Relation>>,
+    open: Option<Open>,
+    arena: Arena,
+    handed: HandedOut,
+    last_commit: Option<Lsn>,
+    stray_aborts: u64,
+}
+
+/// The transaction between Begin and Commit.
+#[derive(Debug)]
+struct Open {
+    commit_lsn: Lsn,
+    /// Its place among the arena's transactions.
+    transaction: u32,
+    /// How many changes were counted.
+    index: u64,
+    /// Changes up to this index were handed out before.
+    skip_through: u64,
+    /// Its last change in the arena.
+    last: Option<u32>,
+    head: TransactionHead,
+}
+
+/// The rows of one change.
+#[derive(Clone, Copy)]
+enum Rows {
+    Insert(TupleSpan),
+    Update(Option<(OldKind, TupleSpan)>, TupleSpan),
+    Delete(OldKind, TupleSpan),
+}
+
+impl Assembler {
+    /// An assembler for a connection that follows `handed`.
+    pub fn new(lineage: Arc<Lineage>, handed: HandedOut) -> Self {
+        Self {
+            relations: HashMap::new(),
+            open: None,
+            arena: Arena::new(lineage, handed.end),
+            handed,
+            last_commit: None,
+            stray_aborts: 0,
+        }
+    }
+
+    /// Take in a run of CopyData messages.
+    pub fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
+        let bytes = chunk.bytes.clone();
+        self.arena.chunks.push(chunk);
+        let mut at = 0;
+        while at < bytes.len() {
+            let length = frame_bytes(&bytes[at..])?.filter(|length| *length <= bytes.len() - at);
+            let Some(length) = length.filter(|_| bytes[at] == COPY_DATA) else {
+                return Err(DecodeError::OutOfPlace {
+                    message: "a message",
+                    place: "that is not whole CopyData, among CopyData",
+                });
+            };
+            let body = &bytes[at + FRAME_HEADER_BYTES..at + length];
+            match ServerMessage::parse(body)? {
+                ServerMessage::XLogData { start, payload, .. } => {
+                    self.payload(start, payload, at + length - payload.len())?;
+                }
+                ServerMessage::Keepalive { end, .. } => self.keepalive(end),
+            }
+            at += length;
+        }
+        Ok(())
+    }
+
+    /// How many bytes of frames wait to be taken.
+    pub fn pending_bytes(&self) -> usize {
+        self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+    }
+
+    /// How far the batches taken so far reach.
+    pub fn handed_out(&self) -> HandedOut {
+        self.handed
+    }
+
+    /// Stream Abort messages that came although nothing is streamed (PostgreSQL 18).
+    pub fn stray_aborts(&self) -> u64 {
+        self.stray_aborts
+    }
+
+    /// Close the batch: everything pushed so far, but for the last change of an open transaction
+    /// (and its Begin, when nothing lies between).
+    ///
+    /// That change waits for the next one or for the Commit, so that a batch always knows which
+    /// change is the last of its transaction. `lend` accounts for the memory the batch takes beside
+    /// its chunks. `None` when there is nothing to hand out.
+    pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
+        let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
+        next.heads.reserve(self.arena.heads.len());
+        next.fields.reserve(self.arena.fields.len());
+        if let Some(open) = self.open.as_mut() {
+            let mut held = self.arena.heads.len();
+            held -= usize::from(open.last.is_some());
+            let begins = |head: &Head| matches!(head.kind, HeadKind::Begin);
+            held -= usize::from(held > 0 && begins(&self.arena.heads[held - 1]));
+            next.transactions.push(open.head.clone());
+            self.arena.move_tail_to(held, &mut next);
+            open.transaction = 0;
+            open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
+        }
+        let mut full = std::mem::replace(&mut self.arena, next);
+        let Some(last) = full.heads.last() else {
+            if full.end == self.handed.end {
+                return None;
+            }
+            self.handed.end = full.end;
+            full.lease = lend(full.bytes());
+            return Some(Batch::new(full));
+        };
+        self.handed.end = full.end;
+        self.handed.partial = match (&self.open, last.kind) {
+            (Some(open), _) => Some((open.commit_lsn, open.index - u64::from(open.last.is_some()))),
+            (None, HeadKind::Message { transactional: false, .. }) => Some((last.lsn, 0)),
+            (None, _) => None,
+        };
+        full.lease = lend(full.bytes());
+        Some(Batch::new(full))
+    }
+
+    fn payload(&mut self, start: Lsn, payload: &[u8], base: usize) -> Result<(), DecodeError> {
+        let message = Message::parse(payload, base, &mut self.arena.fields)?;
+        match message {
+            Message::Insert { relation, new } => self.row(start, relation, Rows::Insert(new)),
+            Message::Update { relation, old, new } => {
+                self.row(start, relation, Rows::Update(old, new))
+            }
+            Message::Delete { relation, kind, old } => {
+                self.row(start, relation, Rows::Delete(kind, old))
+            }
+            Message::Begin { commit_lsn, commit_time, xid } => {
+                self.begin(commit_lsn, commit_time, xid)
+            }
+            Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn),
+            Message::Relation(relation) => {
+                self.relation(&relation);
+                Ok(())
+            }
+            Message::Type { .. } => Ok(()),
+            Message::Origin { name, .. } => self.origin(name),
+            Message::Truncate { relations, cascade, restart_identity } => {
+                self.truncate(start, relations, cascade, restart_identity)
+            }
+            Message::Logical { transactional, lsn, prefix, content } => {
+                let span = |part: &[u8]| Span {
+                    start: to_u32(base + (part.as_ptr() as usize - payload.as_ptr() as usize)),
+                    length: to_u32(part.len()),
+                };
+                self.logical(transactional, lsn, span(prefix.as_bytes()), span(content))
+            }
+            Message::StreamAbort => {
+                self.stray_aborts += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        commit_lsn: Lsn,
+        commit_time: Timestamp,
+        xid: u32,
+    ) -> Result<(), DecodeError> {
+        if self.open.is_some() {
+            return Err(DecodeError::OutOfPlace {
+                message: "Begin",
+                place: "inside a transaction",
+            });
+        }
+        if let Some(last) = self.last_commit.filter(|last| *last >= commit_lsn) {
+            return Err(DecodeError::OutOfOrder { last, commit: commit_lsn });
+        }
+        let skip_through = match self.handed.partial {
+            _ if commit_lsn < self.handed.end => u64::MAX,
+            Some((partial, index)) if partial == commit_lsn => index,
+            Some((partial, _)) if commit_lsn < partial => u64::MAX,
+            _ => 0,
+        };
+        let head = TransactionHead { xid, commit_lsn, commit_time, origin: None, end: None };
+        self.arena.transactions.push(head.clone());
+        let transaction = to_u32(self.arena.transactions.len() - 1);
+        if skip_through == 0 {
+            self.arena.heads.push(Head {
+                transaction,
+                index: 0,
+                lsn: commit_lsn,
+                kind: HeadKind::Begin,
+            });
+        }
+        self.open =
+            Some(Open { commit_lsn, transaction, index: 0, skip_through, last: None, head });
+        Ok(())
+    }
+
+    fn origin(&mut self, name: &str) -> Result<(), DecodeError> {
+        let open = open(&mut self.open, "Origin")?;
+        let name: Arc<str> = name.into();
+        open.head.origin = Some(Arc::clone(&name));
+        self.arena.transactions[open.transaction as usize].origin = Some(name);
+        Ok(())
+    }
+
+    fn commit(&mut self, commit_lsn: Lsn, end_lsn: Lsn) -> Result<(), DecodeError> {
+        let open = open(&mut self.open, "Commit")?;
+        if open.commit_lsn != commit_lsn {
+            return Err(DecodeError::CommitMismatch { begin: open.commit_lsn, commit: commit_lsn });
+        }
+        if open.skip_through != u64::MAX {
+            let head = &mut self.arena.transactions[open.transaction as usize];
+            head.end = Some(TransactionEnd { end_lsn, last: open.last });
+            self.arena.heads.push(Head {
+                transaction: open.transaction,
+                index: open.index,
+                lsn: commit_lsn,
+                kind: HeadKind::Commit,
+            });
+        }
+        self.last_commit = Some(commit_lsn);
+        self.open = None;
+        self.arena.end = self.arena.end.max(end_lsn);
+        Ok(())
+    }
+
+    /// A keepalive's position is safe unless a transaction is half received.
+    fn keepalive(&mut self, end: Lsn) {
+        if self.open.is_none() {
+            self.arena.end = self.arena.end.max(end);
+        }
+    }
+
+    fn relation(&mut self, message: &RelationMessage<'_>) {
+        let relation = relation_of(message);
+        match self.relations.get(&relation.oid) {
+            Some(known) if **known == relation => {}
+            _ => {
+                self.relations.insert(relation.oid, Arc::new(relation));
+            }
+        }
+    }
+
+    #[inline]
+    fn row(&mut self, lsn: Lsn, oid: Oid, rows: Rows) -> Result<(), DecodeError> {
+        let open = open(&mut self.open, "a row change")?;
+        let relation = known(&self.relations, oid)?;
+        let (old, new) = rows.spans();
+        for span in old.iter().chain(&new) {
+            let (want, have) = (relation.columns.len(), span.count);
+            if want != have {
+                return Err(DecodeError::ColumnCount { oid: oid.as_u32(), want, have });
+            }
+        }
+        open.index += 1;
+        if open.index <= open.skip_through {
+            let first = old.or(new).map_or(0, |span| span.first);
+            self.arena.fields.truncate(first);
+            return Ok(());
+        }
+        let shape = match rows {
+            Rows::Insert(new) => RowShape::Insert { new: to_u32(new.first) },
+            Rows::Update(None, new) => RowShape::Update { new: to_u32(new.first) },
+            Rows::Update(Some((kind, old)), new) => {
+                self.arena.merge_unchanged(relation, kind, old, new);
+                RowShape::UpdateWithOld { kind, old: to_u32(old.first), new: to_u32(new.first) }
+            }
+            Rows::Delete(kind, old) => RowShape::Delete { kind, old: to_u32(old.first) },
+        };
+        let row = RowHead {
+            relation: self.arena.relation_index(relation),
+            chunk: to_u32(self.arena.chunks.len() - 1),
+            shape,
+        };
+        push_change(&mut self.arena, open, lsn, HeadKind::Row(row));
+        Ok(())
+    }
+
+    fn truncate(
+        &mut self,
+        lsn: Lsn,
+        relations: &[u8],
+        cascade: bool,
+        restart_identity: bool,
+    ) -> Result<(), DecodeError> {
+        let open = open(&mut self.open, "Truncate")?;
+        for oid in relations.as_chunks::<4>().0 {
+            let relation = known(&self.relations, Oid::new(u32::from_be_bytes(*oid)))?;
+            open.index += 1;
+            if open.index > open.skip_through {
+                let relation = self.arena.relation_index(relation);
+                let kind = HeadKind::Truncate { relation, cascade, restart_identity };
+                push_change(&mut self.arena, open, lsn, kind);
+            }
+        }
+        Ok(())
+    }
+
+    fn logical(
+        &mut self,
+        transactional: bool,
+        lsn: Lsn,
+        prefix: Span,
+        content: Span,
+    ) -> Result<(), DecodeError> {
+        let chunk = to_u32(self.arena.chunks.len() - 1);
+        let kind = HeadKind::Message { transactional, chunk, prefix, content };
+        if transactional {
+            let open = open(&mut self.open, "a transactional message")?;
+            open.index += 1;
+            if open.index > open.skip_through {
+                push_change(&mut self.arena, open, lsn, kind);
+            }
+            return Ok(());
+        }
+        if self.open.is_some() {
+            let message = "a non-transactional message";
+            return Err(DecodeError::OutOfPlace { message, place: "inside a transaction" });
+        }
+        let handed = lsn < self.handed.end || self.handed.partial == Some((lsn, 0));
+        if !handed {
+            let transaction = to_u32(self.arena.transactions.len().saturating_sub(1));
+            self.arena.heads.push(Head { transaction, index: 0, lsn, kind });
+        }
+        self.arena.end = self.arena.end.max(lsn);
+        Ok(())
+    }
+}
+
+impl Rows {
+    fn spans(self) -> (Option<TupleSpan>, Option<TupleSpan>) {
+        match self {
+            Self::Insert(new) => (None, Some(new)),
+            Self::Update(old, new) => (old.map(|(_, span)| span), Some(new)),
+            Self::Delete(_, old) => (Some(old), None),
+        }
+    }
+}
+
+fn open<'a>(
+    open: &'a mut Option<Open>,
+    message: &'static str,
+) -> Result<&'a mut Open, DecodeError> {
+    open.as_mut().ok_or(DecodeError::OutOfPlace { message, place: "outside a transaction" })
+}
+
+fn known(relations: &HashMap<Oid, Arc<Relation>>, oid: Oid) -> Result<&Arc<Relation>, DecodeError> {
+    relations.get(&oid).ok_or(DecodeError::UnknownRelation { oid: oid.as_u32() })
+}
+
+fn push_change(arena: &mut Arena, open: &mut Open, lsn: Lsn, kind: HeadKind) {
+    open.last = Some(to_u32(arena.heads.len()));
+    arena.heads.push(Head { transaction: open.transaction, index: open.index, lsn, kind });
+}
+
+fn relation_of(message: &RelationMessage<'_>) -> Relation {
+    Relation {
+        oid: message.oid,
+        schema: if message.schema.is_empty() { "pg_catalog" } else { message.schema }.to_owned(),
+        name: message.name.to_owned(),
+        replica_identity: match message.replica_identity {
+            b'f' => ReplicaIdentity::Full,
+            b'n' => ReplicaIdentity::Nothing,
+            b'i' => ReplicaIdentity::Index,
+            _ => ReplicaIdentity::Default,
+        },
+        columns: message
+            .columns()
+            .map(|column| Column {
+                name: column.name.to_owned(),
+                type_oid: column.type_oid,
+                type_modifier: column.type_modifier,
+                in_identity: column.in_identity,
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+#[path = "assembler_tests.rs"]
+mod tests;

@@ -1,0 +1,251 @@
+//! What the assembler makes of frames, connections cut anywhere included.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::{Event, Value};
+use crate::name::{ServerIdentity, SystemId, Timeline};
+
+/// Writes what a server would send.
+#[derive(Default)]
+struct Script(BytesMut);
+
+impl Script {
+    fn frame(&mut self, lsn: u64, payload: &[u8]) -> &mut Self {
+        self.0.put_u8(b'd');
+        self.0.put_u32(4 + 25 + payload.len() as u32);
+        self.0.put_u8(b'w');
+        self.0.put_u64(lsn);
+        self.0.put_u64(lsn);
+        self.0.put_i64(0);
+        self.0.put_slice(payload);
+        self
+    }
+
+    fn keepalive(&mut self, end: u64) -> &mut Self {
+        self.0.put_u8(b'd');
+        self.0.put_u32(4 + 18);
+        self.0.put_u8(b'k');
+        self.0.put_u64(end);
+        self.0.put_i64(0);
+        self.0.put_u8(0);
+        self
+    }
+
+    fn begin(&mut self, commit: u64) -> &mut Self {
+        let mut payload = vec![b'B'];
+        payload.extend(commit.to_be_bytes());
+        payload.extend([0; 8]);
+        payload.extend(731u32.to_be_bytes());
+        self.frame(commit, &payload)
+    }
+
+    fn commit(&mut self, commit: u64) -> &mut Self {
+        let mut payload = vec![b'C', 0];
+        payload.extend(commit.to_be_bytes());
+        payload.extend((commit + 8).to_be_bytes());
+        payload.extend([0; 8]);
+        self.frame(commit, &payload)
+    }
+
+    fn relation(&mut self) -> &mut Self {
+        let mut payload = b"R\0\0\0\x09public\0t\0d\0\x02".to_vec();
+        payload.extend(b"\x01id\0\0\0\0\x17\xff\xff\xff\xff");
+        payload.extend(b"\0note\0\0\0\0\x19\xff\xff\xff\xff");
+        self.frame(0, &payload)
+    }
+
+    fn insert(&mut self, lsn: u64, id: &str) -> &mut Self {
+        let mut payload = b"I\0\0\0\x09N\0\x02t".to_vec();
+        payload.extend((id.len() as u32).to_be_bytes());
+        payload.extend(id.as_bytes());
+        payload.push(b'n');
+        self.frame(lsn, &payload)
+    }
+
+    fn message(&mut self, lsn: u64, transactional: bool) -> &mut Self {
+        let mut payload = vec![b'M', u8::from(transactional)];
+        payload.extend(lsn.to_be_bytes());
+        payload.extend(b"p\0\0\0\0\x02hi");
+        self.frame(lsn, &payload)
+    }
+
+    fn chunk(&mut self) -> Chunk {
+        Chunk { bytes: self.0.split().freeze(), lease: Lease::free() }
+    }
+}
+
+fn assembler(handed: HandedOut) -> Assembler {
+    let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
+    Assembler::new(Arc::new(Lineage::single(identity)), handed)
+}
+
+fn fresh() -> Assembler {
+    assembler(HandedOut { end: Lsn::new(0), partial: None })
+}
+
+fn take(assembler: &mut Assembler) -> Option<Batch> {
+    assembler.take(|_| Lease::free())
+}
+
+/// One line for each event: what a sink would see.
+fn lines(batch: &Batch) -> Vec<String> {
+    let line = |event| match event {
+        Event::Begin(of) => format!("begin {}", of.commit_lsn()),
+        Event::Commit(of) => format!("commit {}", of.commit_lsn()),
+        Event::Change(change) => {
+            let Some(Value::Text(id)) = change.new_row().and_then(|row| row.value_of("id")) else {
+                panic!("no id");
+            };
+            let id = String::from_utf8_lossy(id);
+            format!("{id} {:?} last={}", change.position(), change.is_last())
+        }
+        Event::Message(message) => format!("message {:?}", message.position()),
+        Event::Truncate(_) => "truncate".to_owned(),
+    };
+    batch.events().map(line).collect()
+}
+
+#[test]
+fn a_transaction_is_handed_out_whole_and_its_last_change_is_marked() {
+    let mut it = fresh();
+    let mut script = Script::default();
+    script.begin(100).relation().insert(90, "1").insert(90, "2").commit(100);
+    it.push(script.chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!(batch.end(), Lsn::new(108));
+    let lines = lines(&batch);
+    assert_eq!(lines.len(), 4);
+    assert!(lines[1].ends_with("index: 1 } last=false"), "{lines:?}");
+    assert!(lines[2].ends_with("index: 2 } last=true"), "{lines:?}");
+    assert!(take(&mut it).is_none());
+}
+
+#[test]
+fn an_unfinished_transaction_keeps_its_last_change_back_and_moves_no_end() {
+    let mut it = fresh();
+    let mut script = Script::default();
+    it.push(script.keepalive(50).begin(100).relation().insert(90, "1").insert(90, "2").chunk())
+        .unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!((batch.end(), batch.len()), (Lsn::new(50), 2));
+    assert!(take(&mut it).is_none());
+    it.push(script.keepalive(99).commit(100).chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!((batch.end(), batch.len()), (Lsn::new(108), 2));
+    assert!(lines(&batch)[0].ends_with("last=true"));
+}
+
+#[test]
+fn idle_progress_is_an_empty_batch() {
+    let mut it = fresh();
+    let mut script = Script::default();
+    it.push(script.keepalive(50).chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert!(batch.is_empty());
+    assert_eq!(batch.end(), Lsn::new(50));
+    it.push(script.keepalive(40).chunk()).unwrap();
+    assert!(take(&mut it).is_none());
+}
+
+#[test]
+fn a_message_at_the_end_of_a_commit_is_not_lost() {
+    let mut it = assembler(HandedOut { end: Lsn::new(108), partial: None });
+    let mut script = Script::default();
+    it.push(script.message(108, false).chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!(batch.len(), 1);
+    assert_eq!(batch.after(Lsn::new(108)).len(), 1);
+    assert_eq!(batch.after(Lsn::new(109)).len(), 0);
+    let mut again = assembler(it.handed_out());
+    again.push(script.message(108, false).chunk()).unwrap();
+    assert!(take(&mut again).is_none());
+}
+
+#[test]
+fn what_the_protocol_does_not_allow_is_named() {
+    let cases: [(Chunk, &str); 5] = [
+        (Script::default().commit(1).chunk(), "Commit outside a transaction"),
+        (Script::default().begin(5).begin(6).chunk(), "Begin inside a transaction"),
+        (Script::default().begin(5).insert(1, "1").chunk(), "relation 9"),
+        (Script::default().begin(5).commit(6).chunk(), "Commit names 0/6"),
+        (Script::default().begin(5).commit(5).begin(5).chunk(), "commit LSN 0/5 came after"),
+    ];
+    for (chunk, expected) in cases {
+        let error = fresh().push(chunk).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_cursor_cuts_a_batch_between_transactions() {
+    let mut it = fresh();
+    let mut script = Script::default();
+    script.begin(100).relation().insert(90, "1").commit(100);
+    script.begin(200).insert(90, "2").commit(200);
+    it.push(script.chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!(batch.after(Lsn::new(100)).len(), 6);
+    assert_eq!(batch.after(Lsn::new(108)).len(), 3);
+    assert!(batch.after(Lsn::new(208)).is_empty());
+}
+
+/// Three transactions; row LSNs repeat and fall.
+fn story() -> Bytes {
+    let mut script = Script::default();
+    script.keepalive(10);
+    for (commit, rows) in [(100, 3), (200, 0), (300, 5)] {
+        script.begin(commit).relation();
+        for row in 0..rows {
+            script.insert(commit - row / 2 * 50, &format!("{commit}-{row}"));
+        }
+        script.commit(commit).message(commit + 8, false).keepalive(commit + 20);
+    }
+    script.0.freeze()
+}
+
+fn frame_ends(bytes: &[u8]) -> Vec<usize> {
+    let mut ends = vec![0];
+    while let Some(at) = ends.last().filter(|at| **at < bytes.len()) {
+        ends.push(at + frame_bytes(&bytes[*at..]).unwrap().unwrap());
+    }
+    ends
+}
+
+proptest! {
+    /// A connection cut anywhere and begun again from any confirmed end hands out each event once.
+    #[test]
+    fn reconnects_lose_and_repeat_nothing(
+        cuts in prop::collection::vec((0usize..40, 1usize..4), 0..6),
+    ) {
+        let bytes = story();
+        let ends = frame_ends(&bytes);
+        let mut whole = fresh();
+        whole.push(Chunk { bytes: bytes.clone(), lease: Lease::free() }).unwrap();
+        let expected = lines(&take(&mut whole).unwrap());
+        let mut seen = Vec::new();
+        let mut handed = HandedOut { end: Lsn::new(0), partial: None };
+        for (cut, step) in cuts.into_iter().chain([(ends.len(), 3)]) {
+            let mut it = assembler(handed);
+            let upto = cut.min(ends.len() - 1);
+            for frames in ends[..=upto].chunks(step).map(|frames| (frames[0], frames)) {
+                let next = ends.iter().position(|end| end == frames.1.last().unwrap()).unwrap() + 1;
+                let end = ends[next.min(upto)];
+                it.push(Chunk { bytes: bytes.slice(frames.0..end), lease: Lease::free() }).unwrap();
+                if let Some(batch) = take(&mut it) {
+                    prop_assert!(batch.end() >= handed.end);
+                    seen.extend(lines(&batch));
+                }
+                handed = it.handed_out();
+            }
+        }
+        let strip = |lines: Vec<String>| -> Vec<String> {
+            lines.into_iter().map(|line| line.replace("last=true", "").replace("last=false", ""))
+                .collect()
+        };
+        prop_assert_eq!(strip(seen), strip(expected));
+    }
+}
