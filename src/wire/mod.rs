@@ -9,6 +9,8 @@ pub mod copy_both;
 mod field;
 pub mod pgoutput;
 mod reader;
+mod server_error;
 
 pub use field::Field;
 pub use reader::{DecodeError, Reader};
+pub use server_error::{ServerError, SqlState};

@@ -1,0 +1,192 @@
+//! How eagerly to read: at once, or letting the server's sends pile up.
+//!
+//! A walsender makes one `send` per message. A reader that always waits wakes at each of them, which
+//! costs the server two thirds of its time. While a backlog is drained over a link without distance
+//! it pays to sleep, let the window close so that the server's sends become appends to its socket
+//! buffer, and then read until nothing is left. [`Pace`] decides from what it is shown: how much a
+//! read brought, how far the stream is behind the commits it carries, and how long a round trip is.
+//!
+//! ```text
+//!            backlog: >= 32 KiB per 10 ms, window < 50 ms, lag >= 20 ms
+//!   Live ────────────────────────────────────────────────────────────────► CatchUp
+//!     ▲      lag < 5 ms, or two wake-ups in a row under 16 KiB                │
+//!     └───────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Over a distance a small window is slower than eager reading, and on Unix sockets there is no
+//! window to close: there the pace is live for ever.
+
+use std::time::Duration;
+
+/// Round trips longer than this are over a distance.
+pub const ROUND_TRIP_MAX: Duration = Duration::from_micros(300);
+
+/// How long a sleeping reader lets data pile up.
+pub const PAUSE: Duration = Duration::from_millis(10);
+
+/// The receive buffer that lets the window close well within a pause.
+pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// A read that brings less says that the backlog is read, for this wake-up.
+pub const SMALL_READ_BYTES: usize = 16 * 1024;
+
+const WINDOW_MIN: Duration = Duration::from_millis(10);
+const WINDOW_MAX: Duration = Duration::from_millis(50);
+const RATE_MIN_BYTES: u64 = 32 * 1024;
+const LOOK_BYTES: usize = 4 * 1024;
+const LOOK_READS: u32 = 8;
+const LAG_ENTER: Duration = Duration::from_millis(20);
+const LAG_LEAVE: Duration = Duration::from_millis(5);
+
+/// Whether to read at once or to sleep between reads.
+#[derive(Debug)]
+pub struct Pace {
+    allowed: bool,
+    mode: Mode,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Live(Window),
+    CatchUp { woken_bytes: usize, small_wakes: u8 },
+}
+
+/// What came in since `since`.
+#[derive(Debug)]
+struct Window {
+    since: Duration,
+    bytes: u64,
+    reads: u32,
+}
+
+/// What a reader should do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Wait for data and read it.
+    Read,
+    /// Go on reading what is there, without waiting.
+    Drain,
+    /// Sleep for [`PAUSE`], then drain.
+    Pause,
+}
+
+impl Pace {
+    /// A pace that may catch up if `allowed`, else stays live.
+    pub fn new(now: Duration, allowed: bool) -> Self {
+        Self { allowed, mode: Mode::live(now) }
+    }
+
+    /// Whether the reader is draining a backlog.
+    pub fn is_catching_up(&self) -> bool {
+        matches!(self.mode, Mode::CatchUp { .. })
+    }
+
+    /// A read brought `bytes`, and the stream is `lag` behind the commits it carries.
+    pub fn on_read(&mut self, now: Duration, bytes: usize, lag: Option<Duration>) -> Turn {
+        match &mut self.mode {
+            Mode::Live(window) => {
+                if self.allowed && window.shows_backlog(now, bytes, lag) {
+                    self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0 };
+                    return Turn::Pause;
+                }
+                Turn::Read
+            }
+            Mode::CatchUp { woken_bytes, .. } => {
+                *woken_bytes += bytes;
+                if bytes < SMALL_READ_BYTES { self.on_drained(now, lag) } else { Turn::Drain }
+            }
+        }
+    }
+
+    /// Nothing was left to read.
+    pub fn on_drained(&mut self, now: Duration, lag: Option<Duration>) -> Turn {
+        let Mode::CatchUp { woken_bytes, small_wakes } = &mut self.mode else { return Turn::Read };
+        let small = *woken_bytes < SMALL_READ_BYTES;
+        *woken_bytes = 0;
+        *small_wakes = if small { *small_wakes + 1 } else { 0 };
+        if *small_wakes >= 2 || lag.is_some_and(|lag| lag < LAG_LEAVE) {
+            self.mode = Mode::live(now);
+            return Turn::Read;
+        }
+        Turn::Pause
+    }
+}
+
+impl Mode {
+    fn live(since: Duration) -> Self {
+        Self::Live(Window { since, bytes: 0, reads: 0 })
+    }
+}
+
+impl Window {
+    fn shows_backlog(&mut self, now: Duration, bytes: usize, lag: Option<Duration>) -> bool {
+        self.bytes += bytes as u64;
+        self.reads += 1;
+        let took = now.saturating_sub(self.since);
+        let look = bytes >= LOOK_BYTES
+            || self.bytes >= RATE_MIN_BYTES
+            || self.reads.is_multiple_of(LOOK_READS);
+        if !look || took < WINDOW_MIN {
+            return false;
+        }
+        let windows = took.as_micros() as u64 / WINDOW_MIN.as_micros() as u64;
+        let fast = self.bytes / windows.max(1) >= RATE_MIN_BYTES;
+        let behind = lag.is_some_and(|lag| lag >= LAG_ENTER);
+        *self = Window { since: now, bytes: 0, reads: 0 };
+        took < WINDOW_MAX && fast && behind
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEHIND: Option<Duration> = Some(Duration::from_secs(1));
+
+    fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    /// Feeds a backlog until the pace changes or 100 reads have passed.
+    fn feed(pace: &mut Pace, lag: Option<Duration>) -> bool {
+        (1..100).any(|read| pace.on_read(ms(read), 8_000, lag) == Turn::Pause)
+    }
+
+    #[test]
+    fn a_backlog_over_a_short_link_is_drained_in_gulps() {
+        let mut pace = Pace::new(ms(0), true);
+        assert!(feed(&mut pace, BEHIND));
+        assert_eq!(pace.on_read(ms(30), 200_000, BEHIND), Turn::Drain);
+        assert_eq!(pace.on_drained(ms(30), BEHIND), Turn::Pause);
+    }
+
+    #[test]
+    fn a_stream_that_keeps_up_is_read_at_once_however_fast_it_is() {
+        assert!(!feed(&mut Pace::new(ms(0), true), Some(ms(1))));
+        assert!(!feed(&mut Pace::new(ms(0), true), None));
+    }
+
+    #[test]
+    fn over_a_distance_nothing_changes() {
+        assert!(!feed(&mut Pace::new(ms(0), false), BEHIND));
+    }
+
+    #[test]
+    fn a_trickle_after_a_pause_does_not_look_like_a_backlog() {
+        let mut pace = Pace::new(ms(0), true);
+        assert_eq!(pace.on_read(ms(60_000), 100_000, BEHIND), Turn::Read);
+    }
+
+    #[test]
+    fn the_live_pace_returns_when_the_backlog_is_gone() {
+        let mut pace = Pace::new(ms(0), true);
+        assert!(feed(&mut pace, BEHIND));
+        assert_eq!(pace.on_read(ms(40), 100, Some(ms(1))), Turn::Read);
+        assert!(!pace.is_catching_up());
+
+        let mut pace = Pace::new(ms(0), true);
+        assert!(feed(&mut pace, BEHIND));
+        assert_eq!(pace.on_drained(ms(40), BEHIND), Turn::Pause);
+        assert_eq!(pace.on_drained(ms(50), BEHIND), Turn::Read);
+    }
+}
