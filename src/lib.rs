@@ -14,6 +14,8 @@ mod timestamp;
 mod budget;
 
 pub mod event;
+#[cfg(feature = "client")]
+pub mod net;
 pub mod session;
 #[cfg(feature = "client")]
 pub mod sink;

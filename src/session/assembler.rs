@@ -109,6 +109,14 @@ impl Assembler {
         Ok(())
     }
 
+    /// Another change is on its way: the next [`take`](Self::take) keeps none back, so that a large
+    /// one need not share the memory with it.
+    pub fn change_follows(&mut self) {
+        if let Some(open) = &mut self.open {
+            open.last = None;
+        }
+    }
+
     /// How many bytes of frames wait to be taken.
     pub fn pending_bytes(&self) -> usize {
         self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()

@@ -30,7 +30,7 @@ use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame
 use crate::wire::{DecodeError, Reader, ServerError};
 
 pub use assembler::{Assembler, HandedOut};
-pub use pace::{PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Turn};
+pub use pace::{PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn};
 pub use status::{Feedback, Intervals, Now, Progress};
 
 /// The most bytes of rows that the answer to one command may have.
@@ -177,6 +177,13 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// We are not reading: the server's silence says nothing.
+    pub fn not_listening(&mut self, now: Now) {
+        if let State::Streaming(streaming) = &mut self.state {
+            streaming.feedback.heard(now);
+        }
     }
 
     /// When to call [`handle_time`](Self::handle_time) again, on the clock of [`Now::elapsed`].

@@ -70,6 +70,15 @@ pub enum Turn {
     Pause,
 }
 
+/// What one read brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Read {
+    /// How many bytes.
+    pub bytes: usize,
+    /// Whether there was no room for more, so that more may be there.
+    pub filled: bool,
+}
+
 impl Pace {
     /// A pace that may catch up if `allowed`, else stays live.
     pub fn new(now: Duration, allowed: bool) -> Self {
@@ -81,19 +90,20 @@ impl Pace {
         matches!(self.mode, Mode::CatchUp { .. })
     }
 
-    /// A read brought `bytes`, and the stream is `lag` behind the commits it carries.
-    pub fn on_read(&mut self, now: Duration, bytes: usize, lag: Option<Duration>) -> Turn {
+    /// Data was read, and the stream is `lag` behind the commits it carries.
+    pub fn on_read(&mut self, now: Duration, read: Read, lag: Option<Duration>) -> Turn {
         match &mut self.mode {
             Mode::Live(window) => {
-                if self.allowed && window.shows_backlog(now, bytes, lag) {
+                if self.allowed && window.shows_backlog(now, read.bytes, lag) {
                     self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0 };
                     return Turn::Pause;
                 }
                 Turn::Read
             }
             Mode::CatchUp { woken_bytes, .. } => {
-                *woken_bytes += bytes;
-                if bytes < SMALL_READ_BYTES { self.on_drained(now, lag) } else { Turn::Drain }
+                *woken_bytes += read.bytes;
+                let last = read.bytes < SMALL_READ_BYTES && !read.filled;
+                if last { self.on_drained(now, lag) } else { Turn::Drain }
             }
         }
     }
@@ -147,16 +157,20 @@ mod tests {
         Duration::from_millis(millis)
     }
 
+    fn brought(bytes: usize) -> Read {
+        Read { bytes, filled: false }
+    }
+
     /// Feeds a backlog until the pace changes or 100 reads have passed.
     fn feed(pace: &mut Pace, lag: Option<Duration>) -> bool {
-        (1..100).any(|read| pace.on_read(ms(read), 8_000, lag) == Turn::Pause)
+        (1..100).any(|read| pace.on_read(ms(read), brought(8_000), lag) == Turn::Pause)
     }
 
     #[test]
     fn a_backlog_over_a_short_link_is_drained_in_gulps() {
         let mut pace = Pace::new(ms(0), true);
         assert!(feed(&mut pace, BEHIND));
-        assert_eq!(pace.on_read(ms(30), 200_000, BEHIND), Turn::Drain);
+        assert_eq!(pace.on_read(ms(30), brought(200_000), BEHIND), Turn::Drain);
         assert_eq!(pace.on_drained(ms(30), BEHIND), Turn::Pause);
     }
 
@@ -174,14 +188,14 @@ mod tests {
     #[test]
     fn a_trickle_after_a_pause_does_not_look_like_a_backlog() {
         let mut pace = Pace::new(ms(0), true);
-        assert_eq!(pace.on_read(ms(60_000), 100_000, BEHIND), Turn::Read);
+        assert_eq!(pace.on_read(ms(60_000), brought(100_000), BEHIND), Turn::Read);
     }
 
     #[test]
     fn the_live_pace_returns_when_the_backlog_is_gone() {
         let mut pace = Pace::new(ms(0), true);
         assert!(feed(&mut pace, BEHIND));
-        assert_eq!(pace.on_read(ms(40), 100, Some(ms(1))), Turn::Read);
+        assert_eq!(pace.on_read(ms(40), brought(100), Some(ms(1))), Turn::Read);
         assert!(!pace.is_catching_up());
 
         let mut pace = Pace::new(ms(0), true);

@@ -1,0 +1,360 @@
+//! The wire task: the one owner of a replication socket while it streams.
+//!
+//! A [`Driver`] moves bytes between the socket and its [`Session`] and hands frames on. It reads only
+//! when the budget has room and the queue has a place, but it writes, keeps time and takes in
+//! progress always: whatever the sinks do, a status update leaves in time. It is a plain future that
+//! any executor may run; frames that are queued when it ends stay readable.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use crate::budget::Budget;
+use crate::event::{Chunk, Lease};
+use crate::lsn::Lsn;
+use crate::net::read_buffer::ReadBuffer;
+use crate::session::{
+    Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
+};
+
+/// Read buffers are this large, or a smaller share of a small budget.
+const BUFFER_BYTES_MAX: usize = 256 * 1024;
+const BUFFER_BYTES_MIN: usize = 16 * 1024;
+/// A budget is at least this many read buffers.
+const BUFFERS_PER_BUDGET: usize = 32;
+/// How many runs of frames may wait to be decoded.
+pub(crate) const QUEUED_RUNS: usize = 8;
+/// How long the server may take to end the stream that we end.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A socket that streams can be read from.
+pub(crate) trait Socket: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
+impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for S {}
+
+/// What the wire task hands on.
+#[derive(Debug)]
+pub(crate) enum Feed {
+    /// A run of whole frames.
+    Frames(Chunk),
+    /// A frame larger than a read buffer is on its way: a change, and not a Commit.
+    ChangeFollows,
+}
+
+/// What is asked of a running driver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// Go on.
+    Stream,
+    /// Send a last status update and end the stream in order.
+    Finish,
+    /// Let go at once: the server's own shutdown waits for us.
+    Close,
+}
+
+/// Why a wire task ended, when not by request.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DriverError {
+    /// The conversation is over.
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    /// The socket failed.
+    #[error("the replication connection broke: {0}")]
+    Socket(#[from] std::io::Error),
+    /// The server closed the connection without a word.
+    #[error("the server closed the replication connection")]
+    Closed,
+}
+
+/// What others may read of a wire task at any time.
+#[derive(Debug, Default)]
+pub(crate) struct Gauges {
+    received: AtomicU64,
+    server_end: AtomicU64,
+    bytes: AtomicU64,
+    catching_up: std::sync::atomic::AtomicBool,
+}
+
+impl Gauges {
+    /// The end of what was received.
+    pub(crate) fn received(&self) -> Option<Lsn> {
+        Lsn::new(self.received.load(Ordering::Relaxed)).valid()
+    }
+
+    /// How far the server has read its log.
+    pub(crate) fn server_end(&self) -> Option<Lsn> {
+        Lsn::new(self.server_end.load(Ordering::Relaxed)).valid()
+    }
+
+    /// Bytes read since the start.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What a driver is made of.
+pub(crate) struct Wiring<S> {
+    /// The socket, in CopyBoth.
+    pub(crate) socket: S,
+    /// The conversation, in CopyBoth.
+    pub(crate) session: Session,
+    /// What was read and not taken yet.
+    pub(crate) input: BytesMut,
+    /// The bound on what may be read.
+    pub(crate) budget: Budget,
+    /// Whether the link allows reading in gulps, and how to make its receive buffer small.
+    pub(crate) shrink_receive_buffer: Option<Box<dyn FnMut(&S, usize) + Send>>,
+    /// Where frames go.
+    pub(crate) feed: mpsc::Sender<Feed>,
+    /// What may be reported as done.
+    pub(crate) progress: watch::Receiver<Progress>,
+    /// What is asked of us.
+    pub(crate) request: watch::Receiver<Request>,
+    /// What others may look at.
+    pub(crate) gauges: Arc<Gauges>,
+}
+
+/// The wire task. See the [module](self).
+pub(crate) struct Driver<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    session: Session,
+    start: Instant,
+    pace: Pace,
+    turn: Turn,
+    pause_until: Instant,
+    buffer: ReadBuffer,
+    /// What waits for a place in the queue.
+    pending: Option<Feed>,
+    budget: Budget,
+    feed: mpsc::Sender<Feed>,
+    progress: watch::Receiver<Progress>,
+    request: watch::Receiver<Request>,
+    /// Set once the end was asked for.
+    finish_by: Option<Instant>,
+    finished: bool,
+    gauges: Arc<Gauges>,
+}
+
+/// What the driver woke up for.
+enum Wake {
+    Read(std::io::Result<usize>),
+    Nothing,
+    Place,
+    Memory(Lease),
+    Written(std::io::Result<usize>),
+    /// Something was asked of us; `false` when nobody is left to ask.
+    Asked(bool),
+    Progress,
+    Time,
+}
+
+impl<S: Socket> Driver<S> {
+    pub(crate) fn new(mut wiring: Wiring<S>) -> Self {
+        let allowed = wiring.shrink_receive_buffer.is_some();
+        // Once, before the first gulp and never undone: a small window must close within a pause.
+        if let Some(shrink) = &mut wiring.shrink_receive_buffer {
+            shrink(&wiring.socket, RECEIVE_BUFFER_BYTES);
+        }
+        let (reader, writer) = tokio::io::split(wiring.socket);
+        let start = Instant::now();
+        let limit = wiring.budget.limit();
+        let capacity = (limit / BUFFERS_PER_BUDGET).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
+        Self {
+            reader,
+            writer,
+            session: wiring.session,
+            start,
+            pace: Pace::new(Duration::ZERO, allowed),
+            turn: Turn::Read,
+            pause_until: start,
+            buffer: ReadBuffer::new(wiring.input, capacity),
+            pending: None,
+            budget: wiring.budget,
+            feed: wiring.feed,
+            progress: wiring.progress,
+            request: wiring.request,
+            finish_by: None,
+            finished: false,
+            gauges: wiring.gauges,
+        }
+    }
+
+    /// Stream until asked to end, or until the connection does.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection; what was not handed on is lost to this connection
+    /// and comes again on the next.
+    pub(crate) async fn run(mut self) -> Result<(), DriverError> {
+        loop {
+            self.take_frames()?;
+            self.session.handle_time(self.now())?;
+            if self.finished || self.feed.is_closed() {
+                self.say_goodbye().await;
+                return Ok(());
+            }
+            if self.finish_by.is_some_and(|by| Instant::now() >= by) {
+                return Ok(());
+            }
+            let space = self.buffer.space();
+            match self.wake().await {
+                Wake::Read(read) => self.on_read(read?, space)?,
+                Wake::Nothing => {
+                    self.turn = self.pace.on_drained(self.start.elapsed(), self.session.lag());
+                    self.begin_turn();
+                }
+                Wake::Memory(lease) => self.buffer.renew(lease),
+                Wake::Written(written) => {
+                    written?;
+                }
+                Wake::Asked(alive) => {
+                    let request = *self.request.borrow_and_update();
+                    self.on_request(if alive { request } else { Request::Close });
+                }
+                Wake::Progress => {
+                    let progress = *self.progress.borrow_and_update();
+                    self.session.on_progress(progress);
+                }
+                Wake::Time => {
+                    if self.turn == Turn::Pause && Instant::now() >= self.pause_until {
+                        self.turn = Turn::Drain;
+                    }
+                }
+                Wake::Place => {}
+            }
+        }
+    }
+
+    /// Wait for whatever comes first.
+    async fn wake(&mut self) -> Wake {
+        let finishing = self.finish_by.is_some();
+        let stalled = self.pending.is_some() || self.feed.is_closed();
+        let may_read = finishing || (!stalled && self.turn != Turn::Pause);
+        let wanted = if finishing { self.buffer.reuse() } else { self.buffer.wanted() };
+        if !may_read || wanted > 0 {
+            self.session.not_listening(self.now());
+        }
+        let deadline = self.next_deadline();
+        let has_output = !self.session.transmit().is_empty();
+        tokio::select! {
+            biased;
+            changed = self.request.changed(), if !finishing => Wake::Asked(changed.is_ok()),
+            Ok(()) = self.progress.changed() => Wake::Progress,
+            written = self.writer.write_buf(self.session.transmit()), if has_output => {
+                Wake::Written(written)
+            }
+            place = self.feed.reserve(), if self.pending.is_some() => {
+                if let (Ok(place), Some(pending)) = (place, self.pending.take()) {
+                    place.send(pending);
+                }
+                Wake::Place
+            }
+            lease = self.budget.lend(wanted), if may_read && wanted > 0 => Wake::Memory(lease),
+            read = self.reader.read_buf(&mut self.buffer.bytes), if may_read && wanted == 0 => {
+                Wake::Read(read)
+            }
+            () = std::future::ready(()), if may_read && wanted == 0 && self.turn == Turn::Drain => {
+                Wake::Nothing
+            }
+            () = tokio::time::sleep_until(deadline) => Wake::Time,
+        }
+    }
+
+    fn next_deadline(&self) -> Instant {
+        let status = self.session.next_time().map_or(Duration::from_secs(3600), |at| at);
+        let mut deadline = self.start + status;
+        if self.turn == Turn::Pause {
+            deadline = deadline.min(self.pause_until);
+        }
+        self.finish_by.map_or(deadline, |by| deadline.min(by))
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Stream => {}
+            Request::Finish => {
+                self.session.finish(self.now());
+                self.pending = None;
+                self.turn = Turn::Read;
+                self.finish_by = Some(Instant::now() + FINISH_TIMEOUT);
+            }
+            Request::Close => self.finish_by = Some(Instant::now()),
+        }
+    }
+
+    fn on_read(&mut self, bytes: usize, space: usize) -> Result<(), DriverError> {
+        if bytes == 0 {
+            return Err(DriverError::Closed);
+        }
+        self.gauges.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.take_frames()?;
+        let read = Read { bytes, filled: bytes == space };
+        self.turn = self.pace.on_read(self.start.elapsed(), read, self.session.lag());
+        self.begin_turn();
+        Ok(())
+    }
+
+    fn begin_turn(&mut self) {
+        if self.turn == Turn::Pause {
+            self.pause_until = Instant::now() + PAUSE;
+        }
+        self.gauges.catching_up.store(self.pace.is_catching_up(), Ordering::Relaxed);
+    }
+
+    /// Let the session take what was read, until it needs more or the queue has no place.
+    fn take_frames(&mut self) -> Result<(), DriverError> {
+        while self.pending.is_none() {
+            let now = self.now();
+            let Some(output) = self.session.handle_input(now, &mut self.buffer.bytes)? else {
+                break;
+            };
+            match output {
+                Output::Frames(bytes) => {
+                    let lease = self.buffer.lease.clone().unwrap_or_default();
+                    self.hand_on(Feed::Frames(Chunk { bytes, lease }));
+                }
+                Output::Notice(notice) => tracing::info!(%notice, "the server says"),
+                Output::Finished => self.finished = true,
+                Output::Started | Output::Answer(_) => {}
+            }
+        }
+        let gauge = |gauge: &AtomicU64, lsn: Option<Lsn>| {
+            if let Some(lsn) = lsn {
+                gauge.store(lsn.as_u64(), Ordering::Relaxed);
+            }
+        };
+        gauge(&self.gauges.received, self.session.received());
+        gauge(&self.gauges.server_end, self.session.server_end());
+        if self.pending.is_none() && self.buffer.meets_oversize().map_err(SessionError::from)? {
+            self.hand_on(Feed::ChangeFollows);
+        }
+        Ok(())
+    }
+
+    fn hand_on(&mut self, feed: Feed) {
+        if self.finish_by.is_none() {
+            self.pending = match self.feed.try_send(feed) {
+                Err(mpsc::error::TrySendError::Full(feed)) => Some(feed),
+                Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => None,
+            };
+        }
+    }
+
+    async fn say_goodbye(&mut self) {
+        self.session.terminate();
+        let goodbye = async {
+            self.writer.write_all_buf(self.session.transmit()).await?;
+            self.writer.shutdown().await
+        };
+        // The stream is over either way; a server that does not listen learns it from the socket.
+        let _ = tokio::time::timeout(Duration::from_secs(1), goodbye).await;
+    }
+
+    fn now(&self) -> Now {
+        Now { elapsed: self.start.elapsed(), wall: SystemTime::now().into() }
+    }
+}

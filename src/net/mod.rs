@@ -1,0 +1,4 @@
+//! Sockets.
+
+mod driver;
+mod read_buffer;

@@ -1,0 +1,123 @@
+//! Where reads go: one leased buffer at a time, frames split off it without copying.
+//!
+//! A buffer's lease covers the whole allocation and travels with every run of frames cut from it. A
+//! frame that does not fit gets a buffer of its own, leased whole but grown only as its bytes come,
+//! so that a length on the wire is never believed before it is backed by data.
+
+use bytes::BytesMut;
+
+use crate::event::Lease;
+use crate::wire::DecodeError;
+use crate::wire::copy_both::frame_bytes;
+
+/// With less free space than this a new buffer is taken rather than read into the old one's rest.
+const SPACE_BYTES_MIN: usize = 8 * 1024;
+/// How far the buffer of an oversize frame may grow beyond what has come.
+const GROWTH_BYTES_MIN: usize = 1024 * 1024;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct ReadBuffer {
+    pub(super) bytes: BytesMut,
+    /// The memory of `bytes`; none before the first read.
+    pub(super) lease: Option<Lease>,
+    capacity: usize,
+    /// The length of the oversize frame at the front, once it was met.
+    oversize: Option<usize>,
+}
+
+impl ReadBuffer {
+    /// A buffer that begins with `bytes` and takes `capacity` bytes at a time.
+    pub(super) fn new(bytes: BytesMut, capacity: usize) -> Self {
+        Self { bytes, lease: None, capacity, oversize: None }
+    }
+
+    /// How many bytes a read can bring.
+    pub(super) fn space(&self) -> usize {
+        self.bytes.capacity() - self.bytes.len()
+    }
+
+    /// How large a lease the next read needs first; 0 when there is room.
+    pub(super) fn wanted(&mut self) -> usize {
+        if let Some(length) = self.oversize {
+            if self.bytes.len() < length && self.lease.is_some() {
+                if self.space() == 0 {
+                    let growth = self.bytes.len().max(GROWTH_BYTES_MIN);
+                    self.bytes.reserve(growth.min(length - self.bytes.len()));
+                }
+                return 0;
+            }
+            if self.bytes.len() < length {
+                return length;
+            }
+        }
+        if self.lease.is_some() && self.space() >= SPACE_BYTES_MIN { 0 } else { self.capacity }
+    }
+
+    /// Room for reads whose bytes are dropped at once. Always 0: nothing is to be leased.
+    pub(super) fn reuse(&mut self) -> usize {
+        if self.space() < SPACE_BYTES_MIN {
+            self.bytes.reserve(self.capacity);
+        }
+        0
+    }
+
+    /// Go on in memory that `lease` covers, as much as was wanted.
+    pub(super) fn renew(&mut self, lease: Lease) {
+        let capacity = match self.oversize {
+            Some(length) => length.min(self.bytes.len() + GROWTH_BYTES_MIN),
+            None => self.capacity.max(self.bytes.len()),
+        };
+        let mut fresh = BytesMut::with_capacity(capacity);
+        fresh.extend_from_slice(&self.bytes);
+        self.bytes = fresh;
+        self.lease = Some(lease);
+    }
+
+    /// Look at the incomplete frame at the front: whether it is the first sight of one that does not
+    /// fit an ordinary buffer. The buffer's lease is let go then, so that the frame's own can be had;
+    /// and so is the frame's, once it is past.
+    pub(super) fn meets_oversize(&mut self) -> Result<bool, DecodeError> {
+        let length = frame_bytes(&self.bytes)?.filter(|length| *length > self.capacity);
+        let first_sight = length.is_some() && self.oversize.is_none();
+        let past = length.is_none() && self.oversize.is_some();
+        if first_sight || past {
+            self.bytes = BytesMut::from(&self.bytes[..]);
+            self.lease = None;
+        }
+        self.oversize = length;
+        Ok(first_sight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_oversize_frame_grows_with_its_bytes() {
+        let mut buffer = ReadBuffer::new(BytesMut::new(), 16 * 1024);
+        assert_eq!(buffer.wanted(), 16 * 1024);
+        buffer.renew(Lease::free());
+        assert_eq!(buffer.wanted(), 0);
+        let length = 100 * 1024 * 1024usize;
+        buffer.bytes.extend_from_slice(b"d");
+        buffer.bytes.extend_from_slice(&(length as u32 - 1).to_be_bytes());
+        assert_eq!(buffer.meets_oversize(), Ok(true));
+        assert_eq!(buffer.meets_oversize(), Ok(false));
+        assert_eq!(buffer.wanted(), length);
+        buffer.renew(Lease::free());
+        assert_eq!(buffer.wanted(), 0);
+        assert!(buffer.bytes.capacity() <= 2 * GROWTH_BYTES_MIN);
+        while buffer.bytes.len() < length {
+            assert_eq!(buffer.wanted(), 0);
+            let space = buffer.space();
+            assert!(space > 0 && buffer.bytes.capacity() <= 2 * buffer.bytes.len() + 2_000_000);
+            buffer.bytes.resize(buffer.bytes.len() + space.min(length - buffer.bytes.len()), 0);
+        }
+        let frame = buffer.bytes.split_to(length);
+        assert_eq!(frame.len(), length);
+        assert_eq!(buffer.meets_oversize(), Ok(false));
+        assert_eq!(buffer.wanted(), 16 * 1024);
+    }
+}
