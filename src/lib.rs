@@ -9,6 +9,9 @@ mod lsn;
 mod name;
 
 pub mod event;
+#[cfg(feature = "client")]
+pub mod net;
+pub mod wire;
 
 pub use error::{Blame, Error, ErrorKind, Result};
 pub use lsn::{Lsn, LsnParseError, Position};
