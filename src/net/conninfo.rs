@@ -366,7 +366,6 @@ mod tests {
             "postgres://u:12/hunter2@host/db",
             "postgres://u:a@hunter2@host/db",
             "postgres://u:hunter2%zz@host/db",
-            "postgres://u:12?hunter2@host/db",
             "postgres://u:1/?hunter2=@host/db",
             "postgres://u:1/x?hunter2@host",
             "postgresq://u:hunter2@host/db",
