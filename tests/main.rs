@@ -5,4 +5,5 @@
 
 mod support;
 
+mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;

@@ -7,14 +7,23 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part of the harness")]
 
+mod load;
 mod primary;
+mod process;
+mod proxy;
 mod server;
 mod supervisor;
 mod template;
+mod tether;
+mod tmpfs;
 mod wait;
 
+pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use primary::{Primary, PrimaryBuilder};
+pub(crate) use process::{Ended, Program, Running};
+pub(crate) use proxy::Proxy;
 pub(crate) use server::{MissingServer, Server};
+pub(crate) use tmpfs::Tmpfs;
 pub(crate) use wait::{eventually, eventually_async};
 
 /// Whether the suites run at the counts the issues name (`scripts/test --full`).
@@ -36,4 +45,17 @@ pub(crate) fn seed() -> u64 {
     };
     println!("WALCAST_TEST_SEED={seed}");
     seed
+}
+
+/// Says that the calling test shows nothing here, and why; `scripts/test` prints it at its end.
+/// The test returns after it.
+pub(crate) fn skip(why: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    println!("SKIPPED {test}: {why}");
+    if let Some(list) = std::env::var_os("WALCAST_TEST_SKIPS") {
+        let mut list = std::fs::File::options().append(true).create(true).open(list).unwrap();
+        // One write per line, so that tests side by side do not mix theirs.
+        list.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
+    }
 }

@@ -107,7 +107,7 @@ impl Server {
         static FOUND: OnceLock<Vec<Server>> = OnceLock::new();
         FOUND.get_or_init(|| {
             let mut found: Vec<Server> = Vec::new();
-            for bin in candidate_directories() {
+            for bin in candidate_directories().iter().filter_map(|path| real_directory(path)) {
                 if let Some(major) = major_of(&bin)
                     && found.iter().all(|server| server.major != major)
                 {
@@ -250,6 +250,11 @@ fn versions_in(parent: &Path) -> Vec<PathBuf> {
     let mut majors: Vec<u32> = entries.filter_map(|entry| number(&entry.file_name())).collect();
     majors.sort_unstable_by(|a, b| b.cmp(a));
     majors.into_iter().map(|major| parent.join(major.to_string()).join("bin")).collect()
+}
+
+/// Where the programs really lie: a directory on `PATH` may link to only some of them.
+fn real_directory(bin: &Path) -> Option<PathBuf> {
+    Some(bin.join("postgres").canonicalize().ok()?.parent()?.to_path_buf())
 }
 
 /// The major version of the server programs in `bin`, if a whole set of them is there.
