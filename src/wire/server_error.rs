@@ -10,7 +10,7 @@
 use std::fmt;
 
 use fallible_iterator::FallibleIterator;
-use postgres_protocol::message::backend::ErrorResponseBody;
+use postgres_protocol::message::backend::{ErrorFields, ErrorResponseBody, NoticeResponseBody};
 
 /// The longest text kept of one field, in bytes.
 const FIELD_BYTES_MAX: usize = 8 * 1024;
@@ -140,6 +140,14 @@ impl ServerError {
         error
     }
 
+    fn of_fields(mut fields: ErrorFields<'_>) -> Self {
+        let mut error = Self::blank();
+        while let Ok(Some(field)) = fields.next() {
+            error.set(field.type_(), field.value_bytes());
+        }
+        error
+    }
+
     fn blank() -> Self {
         Self::new("ERROR", SqlState(*b"XX000"), "")
     }
@@ -165,12 +173,13 @@ impl ServerError {
 
 impl From<&ErrorResponseBody> for ServerError {
     fn from(body: &ErrorResponseBody) -> Self {
-        let mut error = Self::blank();
-        let mut fields = body.fields();
-        while let Ok(Some(field)) = fields.next() {
-            error.set(field.type_(), field.value_bytes());
-        }
-        error
+        Self::of_fields(body.fields())
+    }
+}
+
+impl From<&NoticeResponseBody> for ServerError {
+    fn from(body: &NoticeResponseBody) -> Self {
+        Self::of_fields(body.fields())
     }
 }
 

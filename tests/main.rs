@@ -1,0 +1,9 @@
+//! Everything that needs more than one module to be shown, as one test binary: each file below
+//! is one phenomenon, on real servers.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod support;
+
+mod harness_breaks_links_and_disks;
+mod harness_primary_lives_and_dies;
