@@ -29,8 +29,10 @@ mod socket;
 mod sql;
 mod startup;
 mod tls;
+mod walsender;
 
 pub use config::ConnectConfig;
+pub(crate) use driver::{DriverError, Feed, Gauges, QUEUED_RUNS, Request, Wiring};
 pub use endpoint::{Endpoint, Host};
 pub use error::{ConnectError, Stage, TlsFileError};
 pub use options::{AuthMethod, ChannelBinding, SslMode, SslNegotiation, TargetSessionAttrs};
@@ -40,3 +42,7 @@ pub use settings_error::SettingsError;
 pub use socket::Socket;
 pub use sql::{SqlClient, SqlEnd, cancel, sql_connect};
 pub use startup::{CancelKey, ServerParameters};
+pub(crate) use walsender::StreamStart;
+pub use walsender::{
+    CommandError, CreatedSlot, Format, SlotKind, StreamOptions, SystemIdentification, Walsender,
+};
