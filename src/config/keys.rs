@@ -25,6 +25,8 @@ pub(super) enum Shape {
     Text,
     /// Text that no message may repeat.
     Secret,
+    /// A word this build takes, or later a URL, which no message may repeat.
+    WordOrSecret(&'static [&'static str]),
     Path,
     Bytes,
     Duration,
@@ -166,7 +168,7 @@ const PIPELINE: &[Key] = &[
     .or("all"),
     Key::new(
         "checkpoint",
-        Shape::Secret,
+        Shape::WordOrSecret(&["file"]),
         "Where the checkpoint lives: `file`, or a PostgreSQL URL.",
     )
     .or("file"),

@@ -53,7 +53,7 @@ fn shape(key: &Key) -> Value {
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::FlagLater => json!({ "const": false }),
-        Shape::Word { now, .. } => json!({ "enum": now }),
+        Shape::Word { now, .. } | Shape::WordOrSecret(now) => json!({ "enum": now }),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Shape::TextOrTexts => json!({ "anyOf": [
             { "type": "string" },
