@@ -57,7 +57,10 @@ where
     decimal.write_scientific(out);
 }
 
-/// The shortest decimal strictly inside the interval that reads back as `number`.
+/// The shortest decimal strictly inside the interval that reads back as `number`. The nearest one
+/// of each length is the only candidate, because the interval is symmetrical: around a power of two
+/// it is not, but no short decimal is half-way there (five divides neither 2^53+1 nor 2^54-1, nor
+/// 2^24+1 nor 2^25-1).
 fn inside<F>(number: F, precision: Precision) -> Option<Decimal>
 where
     F: LowerExp + FromStr + PartialEq + Copy,
