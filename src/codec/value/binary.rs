@@ -78,26 +78,30 @@ pub(super) fn write_char(out: &mut Vec<u8>, byte: u8) {
     }
 }
 
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-const fn hex(byte: u8) -> [u8; 2] {
-    [HEX[(byte >> 4) as usize], HEX[(byte & 15) as usize]]
-}
+/// The two hexadecimal digits of every byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 fn write_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() * 2 + 5);
     out.extend_from_slice(b"\"\\\\x");
-    out.extend(bytes.iter().flat_map(|&byte| hex(byte)));
+    out.extend(bytes.iter().flat_map(|&byte| HEX[usize::from(byte)]));
     out.push(b'"');
 }
 
 fn write_uuid(out: &mut Vec<u8>, bytes: [u8; 16]) {
+    const PLACES: [usize; 16] = [1, 3, 5, 7, 10, 12, 15, 17, 20, 22, 25, 27, 29, 31, 33, 35];
     let mut text = *b"\"00000000-0000-0000-0000-000000000000\"";
-    let mut at = 1;
-    for (index, byte) in bytes.into_iter().enumerate() {
-        at += usize::from(matches!(index, 4 | 6 | 8 | 10));
-        text[at..at + 2].copy_from_slice(&hex(byte));
-        at += 2;
+    for (place, byte) in std::iter::zip(PLACES, bytes) {
+        text[place..place + 2].copy_from_slice(&HEX[usize::from(byte)]);
     }
     out.extend_from_slice(&text);
 }

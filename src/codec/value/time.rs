@@ -47,8 +47,7 @@ pub(super) fn write_timestamp(out: &mut Vec<u8>, micros: i64, zone: Zone) -> Res
         _ => {
             let date = Date::of_day(micros.div_euclid(DAY));
             let clock = Clock::of_day_micros(micros.rem_euclid(DAY));
-            let [m0, m1] = two(date.month);
-            let [d0, d1] = two(date.day);
+            let ([m0, m1], [d0, d1]) = (two(date.month), two(date.day));
             out.push(b'"');
             date.write_year(out);
             out.extend_from_slice(&[b'-', m0, m1, b'-', d0, d1, b'T']);
@@ -98,14 +97,20 @@ pub(super) fn write_time_tz(out: &mut Vec<u8>, bytes: [u8; 12]) -> Result<(), Fa
 
 /// Appends `.` and the microseconds without trailing zeros; nothing when there are none.
 pub(super) fn write_fraction(out: &mut Vec<u8>, micros: u32) {
+    let (digits, length) = fraction(micros);
+    out.extend_from_slice(&digits[..length]);
+}
+
+/// `.` and the microseconds, and how much of it to show.
+fn fraction(micros: u32) -> ([u8; 7], usize) {
     if micros == 0 {
-        return;
+        return ([b'0'; 7], 0);
     }
     let ([a, b], [c, d], [e, f]) =
         (two(micros / 10_000), two(micros / 100 % 100), two(micros % 100));
     let digits = [b'.', a, b, c, d, e, f];
     let end = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
-    out.extend_from_slice(&digits[..end]);
+    (digits, end)
 }
 
 /// A number below 100 as two digits.
@@ -179,8 +184,9 @@ impl Clock {
     fn write(&self, out: &mut Vec<u8>) {
         let ([h0, h1], [m0, m1], [s0, s1]) =
             (two(self.seconds / 3600), two(self.seconds / 60 % 60), two(self.seconds % 60));
-        out.extend_from_slice(&[h0, h1, b':', m0, m1, b':', s0, s1]);
-        write_fraction(out, self.micros);
+        let ([p, a, b, c, d, e, f], length) = fraction(self.micros);
+        let text = [h0, h1, b':', m0, m1, b':', s0, s1, p, a, b, c, d, e, f];
+        out.extend_from_slice(&text[..8 + length]);
     }
 }
 
