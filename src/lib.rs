@@ -13,9 +13,9 @@ mod timestamp;
 #[cfg(feature = "client")]
 mod budget;
 
+pub mod codec;
 #[cfg(feature = "cli")]
 pub mod config;
-
 pub mod event;
 #[cfg(feature = "client")]
 pub mod net;

@@ -7,3 +7,4 @@ mod support;
 
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
+mod json_of_every_common_type_equals_to_jsonb;
