@@ -5,6 +5,7 @@
 
 mod support;
 
+mod a_stream_hands_out_every_commit;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod json_of_every_common_type_equals_to_jsonb;

@@ -275,6 +275,8 @@ impl<S: Socket> Driver<S> {
         match request {
             Request::Stream => {}
             Request::Finish => {
+                let progress = *self.progress.borrow_and_update();
+                self.session.on_progress(progress);
                 self.session.finish(self.now());
                 self.pending = None;
                 self.turn = Turn::Read;

@@ -27,6 +27,7 @@ mod replication;
 mod settings_error;
 mod socket;
 mod sql;
+mod sql_error;
 mod startup;
 mod tls;
 mod walsender;
@@ -41,6 +42,8 @@ pub use replication::{ReplicationSocket, connect_replication};
 pub use settings_error::SettingsError;
 pub use socket::Socket;
 pub use sql::{SqlClient, SqlEnd, cancel, sql_connect};
+pub use sql_error::SqlError;
+pub(crate) use sql_error::is_shutdown;
 pub use startup::{CancelKey, ServerParameters};
 pub(crate) use walsender::StreamStart;
 pub use walsender::{

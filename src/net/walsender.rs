@@ -16,7 +16,8 @@ use super::endpoint::Endpoint;
 use super::error::ConnectError;
 use super::replication::connect_replication;
 use super::socket::Socket;
-use super::startup::ServerParameters;
+use super::sql::cancel;
+use super::startup::{CancelKey, ServerParameters};
 use crate::lineage::{Lineage, LineageError};
 use crate::lsn::Lsn;
 use crate::name::{PublicationName, ServerIdentity, SlotName, SystemId, Timeline};
@@ -147,6 +148,8 @@ pub struct Walsender {
     input: BytesMut,
     parameters: ServerParameters,
     endpoint: Endpoint,
+    config: ConnectConfig,
+    cancel_key: CancelKey,
     start: Instant,
     round_trip: Option<Duration>,
 }
@@ -164,6 +167,8 @@ impl Walsender {
             input: ready.unread,
             parameters: ready.parameters,
             endpoint: ready.endpoint,
+            config: config.clone(),
+            cancel_key: ready.cancel_key,
             start: Instant::now(),
             round_trip: None,
         })
@@ -248,6 +253,11 @@ impl Walsender {
         const NAME: &str = "ALTER_REPLICATION_SLOT";
         let command = format!("{NAME} \"{slot}\" (FAILOVER {failover})");
         self.command(NAME, &command, COMMAND_TIMEOUT).await.map(drop)
+    }
+
+    /// Ask the server to give up the command that runs, from a connection of its own.
+    pub async fn cancel(&self) -> Result<(), ConnectError> {
+        cancel(&self.config, &self.endpoint, self.cancel_key).await
     }
 
     /// Begin to stream. What comes next is for a [`Driver`] made of [`into_driver`](Self::into_driver).
