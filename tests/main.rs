@@ -5,5 +5,7 @@
 
 mod support;
 
+mod connects_to_the_right_host;
+mod connects_with_every_auth_and_tls_mode;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
