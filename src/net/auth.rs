@@ -96,7 +96,7 @@ async fn password(dialogue: &Dialogue, config: &ConnectConfig) -> Result<Secret,
         return Ok(Secret::new(password));
     }
     let wanted = Wanted {
-        host: dialogue.at.host.passfile_name(),
+        host: dialogue.at.name(),
         is_socket: matches!(dialogue.at.host, Host::Unix(_)),
         port: dialogue.at.port,
         database: config.database().to_owned(),

@@ -58,7 +58,7 @@ pub struct ConnectConfig {
     pub(super) require_auth: AuthPolicy,
     pub(super) tcp_user_timeout: Option<Duration>,
     user: String,
-    hosts: Vec<(Host, u16)>,
+    hosts: Vec<Endpoint>,
 }
 
 impl ConnectConfig {
@@ -124,13 +124,8 @@ impl ConnectConfig {
     /// These settings for that one server: an SQL connection made with them goes where the
     /// replication connection went.
     pub fn at(&self, endpoint: &Endpoint) -> Self {
-        let host = match (&endpoint.host, endpoint.address) {
-            (Host::Tcp { name, .. }, address) => Host::Tcp { name: name.clone(), address },
-            (Host::Unix(directory), _) => Host::Unix(directory.clone()),
-        };
         let attrs = TargetSessionAttrs::Any;
-        let hosts = vec![(host, endpoint.port)];
-        Self { hosts, target_session_attrs: attrs, ..self.clone() }
+        Self { hosts: vec![endpoint.clone()], target_session_attrs: attrs, ..self.clone() }
     }
 
     /// The user to connect as.
@@ -144,12 +139,8 @@ impl ConnectConfig {
     }
 
     /// The servers to try, in order.
-    pub fn hosts(&self) -> impl Iterator<Item = Endpoint> + '_ {
-        self.hosts.iter().map(|(host, port)| Endpoint {
-            host: host.clone(),
-            address: None,
-            port: *port,
-        })
+    pub fn hosts(&self) -> &[Endpoint] {
+        &self.hosts
     }
 
     /// How long one attempt at one address may take.
@@ -159,7 +150,7 @@ impl ConnectConfig {
 
     /// `user@host:port/database`, for messages.
     pub fn display_target(&self) -> String {
-        let hosts: Vec<_> = self.hosts().map(|endpoint| endpoint.to_string()).collect();
+        let hosts: Vec<_> = self.hosts.iter().map(Endpoint::name_and_port).collect();
         format!("{}@{}/{}", self.user, hosts.join(","), self.database())
     }
 
@@ -331,7 +322,7 @@ fn allowed_value(name: &str) -> &'static str {
 }
 
 /// Put hosts, addresses and ports side by side, as libpq does.
-fn paired_hosts(pg: &tokio_postgres::Config) -> Result<Vec<(Host, u16)>, SettingsError> {
+fn paired_hosts(pg: &tokio_postgres::Config) -> Result<Vec<Endpoint>, SettingsError> {
     let (hosts, addresses, ports) = (pg.get_hosts(), pg.get_hostaddrs(), pg.get_ports());
     let count = hosts.len().max(addresses.len()).max(1);
     let fits = |n: usize| n == 0 || n == count;
@@ -347,13 +338,14 @@ fn paired_hosts(pg: &tokio_postgres::Config) -> Result<Vec<(Host, u16)>, Setting
         let host = match hosts.get(i) {
             Some(tokio_postgres::config::Host::Unix(directory)) => Host::Unix(directory.clone()),
             Some(tokio_postgres::config::Host::Tcp(name)) if !name.is_empty() => {
-                Host::Tcp { name: name.clone(), address }
+                Host::Tcp(name.clone())
             }
-            _ if address.is_some() => Host::Tcp { name: String::new(), address },
-            _ => Host::named("localhost"),
+            _ if address.is_some() => Host::Tcp(String::new()),
+            _ => Host::Tcp("localhost".to_owned()),
         };
+        let address = address.filter(|_| matches!(host, Host::Tcp(_)));
         let port = ports.get(i).or(ports.first()).copied().unwrap_or(DEFAULT_PORT);
-        (host, port)
+        Endpoint { host, address, port }
     };
     Ok((0..count).map(one).collect())
 }
@@ -405,8 +397,8 @@ mod tests {
     fn hosts_addresses_and_ports_are_paired() {
         let config =
             config("user=u dbname=d host=a,,/s hostaddr=10.0.0.1,10.0.0.2,10.0.0.3 port=1,,3");
-        let shown: Vec<_> = config.hosts().map(|endpoint| endpoint.to_string()).collect();
-        assert_eq!(shown, ["a:1", "10.0.0.2:5432", "/s:3"]);
+        let shown: Vec<_> = config.hosts().iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["a:1 (10.0.0.1)", "10.0.0.2:5432", "/s:3"]);
         assert!(error("user=u host=a,b hostaddr=10.0.0.1").contains("2 hosts, 1 host addresses"));
         assert!(error("user=u host=a port=1,2").contains("2 ports"));
     }
@@ -431,7 +423,7 @@ mod tests {
     #[test]
     fn one_endpoint_can_be_pinned() {
         let endpoint = Endpoint {
-            host: Host::named("db2"),
+            host: Host::Tcp("db2".to_owned()),
             address: Some("192.0.2.7".parse().unwrap()),
             port: 5433,
         };

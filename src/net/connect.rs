@@ -88,7 +88,7 @@ pub(super) async fn open_socket(
 }
 
 async fn load_tls(config: &ConnectConfig) -> Result<Option<Arc<ClientConfig>>, ConnectError> {
-    let any_tcp = config.hosts().any(|at| matches!(at.host, Host::Tcp { .. }));
+    let any_tcp = config.hosts().iter().any(|at| matches!(at.host, Host::Tcp(_)));
     if config.tls.mode == SslMode::Disable || !any_tcp {
         config.tls.check()?;
         return Ok(None);
@@ -110,7 +110,7 @@ async fn open_any(
     wanted: TargetSessionAttrs,
 ) -> Result<Opened, ConnectError> {
     let shuffled = config.pg.get_load_balance_hosts() == LoadBalanceHosts::Random;
-    let mut hosts: Vec<_> = config.hosts().collect();
+    let mut hosts = config.hosts().to_vec();
     if shuffled {
         hosts.shuffle(&mut rand::rng());
     }
@@ -149,11 +149,8 @@ async fn open_any(
 /// The addresses that a host stands for, at least one.
 async fn resolve(config: &ConnectConfig, at: Endpoint) -> Result<Vec<Endpoint>, ConnectError> {
     let name = match &at.host {
-        Host::Unix(_) => return Ok(vec![at]),
-        Host::Tcp { address: Some(address), .. } => {
-            return Ok(vec![Endpoint { address: Some(*address), ..at }]);
-        }
-        Host::Tcp { name, .. } => name.clone(),
+        Host::Tcp(name) if at.address.is_none() => name.clone(),
+        _ => return Ok(vec![at]),
     };
     let after = config.connect_timeout_value();
     let looked_up = tokio::time::timeout(after, tokio::net::lookup_host((name, at.port))).await;
@@ -287,7 +284,7 @@ impl Attempt<'_> {
             }
         }
         let name = match &self.at.host {
-            Host::Tcp { name, .. } => name.as_str(),
+            Host::Tcp(name) => name.as_str(),
             Host::Unix(_) => "",
         };
         let name = tls::server_name(name, self.at.address, self.config.tls.mode)?;

@@ -1,58 +1,30 @@
 //! Where a server is, and where a connection went.
 //!
-//! A [`Host`] is one entry of the settings; an [`Endpoint`] is the one address of it that a
-//! connection is tried at. Resolving names is for `connect`.
+//! An [`Endpoint`] is one entry of the settings, and, once its name was looked up, the one address
+//! of it that a connection is tried at. Looking up is for `connect`.
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The port that is meant where none is given.
 pub(super) const DEFAULT_PORT: u16 = 5432;
 
-/// One server of the settings.
+/// What a server is called in the settings.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Host {
-    /// A host by name or IP address.
-    Tcp {
-        /// The name, which TLS certificates are checked against; empty when only an address is
-        /// known.
-        name: String,
-        /// The address to use instead of looking the name up (`hostaddr`).
-        address: Option<IpAddr>,
-    },
+    /// A host name or an IP address, which TLS certificates are checked against; empty when only
+    /// `hostaddr` was given.
+    Tcp(String),
     /// The directory of a Unix-domain socket.
     Unix(PathBuf),
-}
-
-impl Host {
-    /// A host name, an IP address, or the path of a socket directory.
-    pub(super) fn named(name: &str) -> Self {
-        if name.starts_with('/') {
-            Self::Unix(PathBuf::from(name))
-        } else {
-            Self::Tcp { name: name.to_owned(), address: None }
-        }
-    }
-
-    /// The name that a `.pgpass` line is compared with, besides `localhost` for a socket.
-    pub(super) fn passfile_name(&self) -> String {
-        match self {
-            Self::Tcp { name, address: Some(address) } if name.is_empty() => address.to_string(),
-            Self::Tcp { name, .. } => name.clone(),
-            Self::Unix(directory) => directory.display().to_string(),
-        }
-    }
 }
 
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Tcp { name, address: Some(address) } if name.is_empty() => {
-                fmt::Display::fmt(address, f)
-            }
-            Self::Tcp { name, .. } => f.write_str(name),
+            Self::Tcp(name) => f.write_str(name),
             Self::Unix(directory) => directory.display().fmt(f),
         }
     }
@@ -67,9 +39,10 @@ impl fmt::Display for Host {
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
-    /// The entry of the settings.
+    /// What it is called.
     pub host: Host,
-    /// The address used; `None` for a Unix-domain socket, or before the name is known.
+    /// The address used, or to be used instead of looking the name up; `None` for a Unix-domain
+    /// socket.
     pub address: Option<IpAddr>,
     /// The port, which for a Unix-domain socket is part of its file name.
     pub port: u16,
@@ -79,26 +52,32 @@ impl Endpoint {
     /// The socket file, for a Unix-domain socket.
     pub fn socket_path(&self) -> Option<PathBuf> {
         match &self.host {
-            Host::Tcp { .. } => None,
-            Host::Unix(directory) => Some(socket_path(directory, self.port)),
+            Host::Tcp(_) => None,
+            Host::Unix(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
         }
     }
-}
 
-fn socket_path(directory: &Path, port: u16) -> PathBuf {
-    directory.join(format!(".s.PGSQL.{port}"))
+    /// Its name, or its address where it has none: what a `.pgpass` line is compared with.
+    pub(super) fn name(&self) -> String {
+        match (&self.host, self.address) {
+            (Host::Tcp(name), Some(address)) if name.is_empty() => address.to_string(),
+            (host, _) => host.to_string(),
+        }
+    }
+
+    /// `name:port`.
+    pub(super) fn name_and_port(&self) -> String {
+        let name = self.name();
+        let (open, close) = if name.contains(':') { ("[", "]") } else { ("", "") };
+        format!("{open}{name}{close}:{}", self.port)
+    }
 }
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.host.to_string();
-        if host.contains(':') {
-            write!(f, "[{host}]:{}", self.port)?;
-        } else {
-            write!(f, "{host}:{}", self.port)?;
-        }
+        f.write_str(&self.name_and_port())?;
         match self.address {
-            Some(address) if address.to_string() != host => write!(f, " ({address})"),
+            Some(address) if address.to_string() != self.name() => write!(f, " ({address})"),
             _ => Ok(()),
         }
     }
@@ -112,13 +91,18 @@ mod tests {
     fn endpoints_print_as_people_write_them() {
         let at = |host: &str, address: Option<&str>| {
             let address = address.map(|address| address.parse().unwrap());
-            Endpoint { host: Host::named(host), address, port: 5433 }
+            let host = match host.starts_with('/') {
+                true => Host::Unix(host.into()),
+                false => Host::Tcp(host.into()),
+            };
+            Endpoint { host, address, port: 5433 }
         };
         assert_eq!(at("db1", Some("192.0.2.7")).to_string(), "db1:5433 (192.0.2.7)");
         assert_eq!(at("192.0.2.7", Some("192.0.2.7")).to_string(), "192.0.2.7:5433");
         assert_eq!(at("::1", Some("::1")).to_string(), "[::1]:5433");
         let socket = at("/run/pg", None);
         assert_eq!(socket.to_string(), "/run/pg:5433");
-        assert_eq!(socket.socket_path().unwrap(), Path::new("/run/pg/.s.PGSQL.5433"));
+        assert_eq!(at("", Some("::1")).to_string(), "[::1]:5433");
+        assert_eq!(socket.socket_path().unwrap(), PathBuf::from("/run/pg/.s.PGSQL.5433"));
     }
 }

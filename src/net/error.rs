@@ -462,6 +462,7 @@ fn blames_our_certificate(alert: rustls::AlertDescription) -> bool {
             | Alert::CertificateUnknown
             | Alert::CertificateRequired
             | Alert::UnknownCA
+            | Alert::DecryptError
             | Alert::NoCertificate
             | Alert::AccessDenied
     )
@@ -480,6 +481,9 @@ fn certificate_problem(error: &rustls::CertificateError) -> String {
             format!("it is for {}, not for {:?}", presented.join(", "), expected.to_str())
         }
         Problem::UnknownIssuer => "no trusted authority issued it".to_owned(),
+        Problem::BadSignature => {
+            "no trusted authority issued it (one has the issuer's name, and another key)".to_owned()
+        }
         other => other.to_string(),
     }
 }
@@ -492,7 +496,9 @@ fn certificate_fix(error: &rustls::CertificateError) -> &'static str {
              subjectAltName"
         }
         Problem::Expired | Problem::ExpiredContext { .. } => "renew the server's certificate",
-        Problem::UnknownIssuer => "set sslrootcert to the certificate of the issuing authority",
+        Problem::UnknownIssuer | Problem::BadSignature => {
+            "set sslrootcert to the certificate of the issuing authority"
+        }
         _ => "check the server's certificate and sslrootcert",
     }
 }

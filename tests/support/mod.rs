@@ -7,6 +7,8 @@
 
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part of the harness")]
 
+mod authority;
+mod impostor;
 mod load;
 mod primary;
 mod process;
@@ -18,6 +20,8 @@ mod tether;
 mod tmpfs;
 mod wait;
 
+pub(crate) use authority::{Authority, Issued, Signature, self_signed, write_private};
+pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use primary::{Primary, PrimaryBuilder};
 pub(crate) use process::{Ended, Program, Running};
