@@ -8,6 +8,7 @@ mod error;
 mod lsn;
 mod name;
 
+pub mod codec;
 pub mod event;
 
 pub use error::{Blame, Error, ErrorKind, Result};
