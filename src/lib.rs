@@ -13,6 +13,7 @@ mod timestamp;
 #[cfg(feature = "client")]
 mod budget;
 
+pub mod codec;
 pub mod event;
 pub mod session;
 #[cfg(feature = "client")]
