@@ -18,6 +18,8 @@ pub mod event;
 pub mod session;
 #[cfg(feature = "client")]
 pub mod sink;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;
 
 #[cfg(feature = "client")]
