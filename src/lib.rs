@@ -13,11 +13,15 @@ mod timestamp;
 #[cfg(feature = "client")]
 mod budget;
 
+#[cfg(feature = "client")]
+pub mod checkpoint;
 pub mod codec;
 pub mod event;
 pub mod session;
 #[cfg(feature = "client")]
 pub mod sink;
+#[cfg(feature = "client")]
+pub mod state_dir;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod wire;
