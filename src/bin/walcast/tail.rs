@@ -2,8 +2,7 @@
 
 use std::num::NonZeroU64;
 
-use walcast::config::TableName;
-use walcast::{Lsn, PublicationName, Secret, SlotName};
+use walcast::{Lsn, PublicationName, Secret, SlotName, TablePattern};
 
 /// Stream changes to standard output
 ///
@@ -29,7 +28,7 @@ pub(crate) struct Args {
     create: bool,
     /// Only these tables: schema.table or schema.*, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
-    tables: Vec<TableName>,
+    tables: Vec<TablePattern>,
     /// How events are printed [default: pretty on a terminal, else json]
     #[arg(long, value_enum)]
     format: Option<Format>,
