@@ -45,7 +45,7 @@ pub(super) async fn check(
         };
         let tables = published_tables(sql, std::slice::from_ref(name)).await?;
         let operations = publishes.listed();
-        let have = format!("{} tables: {operations}", tables.len());
+        let have = format!("{}: {operations}", counted(tables.len()));
         if tables.is_empty() {
             let fix = format!("ALTER PUBLICATION {} ADD TABLE …", quote_identifier(name.as_str()));
             findings.warn(subject, "no tables", "tables to stream", fix);
@@ -127,7 +127,7 @@ async fn check_missing(
     }
     match tables_to_publish(sql, create).await {
         Ok(tables) => {
-            findings.ok(subject, format!("missing; will be made with {} tables", tables.len()));
+            findings.ok(subject, format!("missing; will be made with {}", counted(tables.len())));
         }
         Err(PublicationError::NoReplicaIdentity { tables }) => {
             for keyless in tables {
@@ -180,7 +180,7 @@ fn check_identity(findings: &mut Findings, tables: &[PublishedTable]) {
         no_identity(findings, &table.table, "the application's updates and deletes fail");
     }
     if keyless.is_empty() && !tables.is_empty() {
-        findings.ok("replica identity", format!("of all {} tables", tables.len()));
+        findings.ok("replica identity", format!("{}, all have one", counted(tables.len())));
     }
 }
 
@@ -227,4 +227,8 @@ fn check_types(findings: &mut Findings, types: BTreeMap<String, String>, format:
         }
         WireFormat::Text => findings.ok("column types", "all are sent as text"),
     }
+}
+
+fn counted(tables: usize) -> String {
+    if tables == 1 { "1 table".to_owned() } else { format!("{tables} tables") }
 }

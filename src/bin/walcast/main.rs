@@ -8,7 +8,6 @@ mod completions;
 mod config;
 mod exit;
 mod grid;
-mod human;
 mod logs;
 mod paint;
 mod runtime;
@@ -19,6 +18,8 @@ mod target;
 // Parsed and tested; they join `Command` with the library calls they make.
 #[allow(dead_code)]
 mod demo;
+#[allow(dead_code)]
+mod human;
 #[allow(dead_code)]
 mod run;
 #[allow(dead_code)]

@@ -221,9 +221,11 @@ async fn advance(server: &Server, slot: &SlotName, to: Goal) -> Result<String, E
         return Err(SlotMisuse::Backwards { slot: slot.clone(), at: from, to }.into());
     }
     let now = advance_slot(&sql, slot, to).await?;
-    let skipped = Bytes(now.bytes_since(from));
+    if now == from {
+        return Ok(format!("{slot} stands at {now} already\n"));
+    }
     tracing::warn!("changes between {from} and {now} will never be sent through {slot}");
-    Ok(format!("moved {slot} from {from} to {now}, past {skipped} of log\n"))
+    Ok(format!("moved {slot} from {from} to {now}, past {} of log\n", Bytes(now.bytes_since(from))))
 }
 
 async fn existing(sql: &SqlClient, slot: &SlotName) -> Result<SlotStatus, Error> {
