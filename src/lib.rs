@@ -20,10 +20,18 @@ pub mod codec;
 pub mod config;
 pub mod event;
 #[cfg(feature = "client")]
+pub mod fanout;
+#[cfg(feature = "client")]
+pub mod monitor;
+#[cfg(feature = "client")]
 pub mod net;
+#[cfg(feature = "client")]
+pub mod pipeline;
 #[cfg(feature = "client")]
 pub mod publication;
 pub mod session;
+#[cfg(feature = "client")]
+pub mod shutdown;
 #[cfg(feature = "client")]
 pub mod sink;
 #[cfg(feature = "client")]
@@ -45,6 +53,10 @@ pub use name::{
     NameError, PublicationName, Secret, ServerIdentity, SinkName, SlotName, SystemId, Timeline,
     quote_identifier, quote_literal,
 };
+#[cfg(feature = "client")]
+pub use pipeline::Pipeline;
+#[cfg(feature = "client")]
+pub use shutdown::Shutdown;
 #[cfg(feature = "client")]
 pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
 pub use timestamp::Timestamp;
