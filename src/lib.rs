@@ -27,6 +27,8 @@ pub mod session;
 #[cfg(feature = "client")]
 pub mod sink;
 #[cfg(feature = "client")]
+pub mod sinks;
+#[cfg(feature = "client")]
 pub mod slot;
 #[cfg(feature = "client")]
 pub mod state_dir;
