@@ -35,6 +35,8 @@ pub mod shutdown;
 #[cfg(feature = "client")]
 pub mod sink;
 #[cfg(feature = "client")]
+pub mod sinks;
+#[cfg(feature = "client")]
 pub mod slot;
 #[cfg(feature = "client")]
 pub mod state_dir;
