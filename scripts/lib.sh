@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What scripts/demo, scripts/test and .ci/run share: finding and installing the servers and tools
 # that walcast's demo and tests need. Sourced, never run; every function says what it prints.
 #
@@ -39,9 +40,9 @@ package_manager() {
   return 1
 }
 
-# install 'apt-get:a b' 'dnf:c' …: the packages of this system's manager; fails when it has none
+# install_packages 'apt-get:a b' 'dnf:c' …: the packages of this system's manager; fails when it has none
 # of that name, printing the end of its log.
-install() {
+install_packages() {
   local manager pair log=$CACHE/log/packages.log
   manager=$(package_manager) || return 1
   for pair in "$@"; do
@@ -84,10 +85,11 @@ server_directories() {
   # A directory on PATH may link to only some of the programs; the rest lies beside the target.
   link=$(command -v postgres) && dirname "$(readlink -f "$link")"
   ls -d /usr/lib/postgresql/*/bin /usr/lib/postgresql[1-9]*/bin /usr/pgsql-*/bin \
-    /usr/libexec/postgresql[1-9]* "$CACHE"/postgresql/*/bin 2>/dev/null | sort -rV
+    /usr/libexec/postgresql[1-9]* 2>/dev/null | sort -rV
   if have brew; then
     ls -d "$(brew --prefix)"/opt/postgresql@*/bin 2>/dev/null | sort -rV
   fi
+  ls -d "$CACHE"/postgresql/*/bin 2>/dev/null | sort -rV
 }
 
 # Prints "<major> <directory>" for each server found, once per major, the preferred one first.
@@ -133,11 +135,11 @@ need_postgres() {
 install_postgres() {
   if have apt-get; then
     # Debian's package starts a cluster on port 5432; a demo or a test has no business doing that.
-    install 'apt-get:postgresql-common' || return 1
+    install_packages 'apt-get:postgresql-common' || return 1
     as_root sed -i 's/^#* *create_main_cluster .*/create_main_cluster = false/' \
       /etc/postgresql-common/createcluster.conf
   fi
-  install 'apt-get:postgresql' 'dnf:postgresql-server postgresql-contrib' \
+  install_packages 'apt-get:postgresql' 'dnf:postgresql-server postgresql-contrib' \
     'apk:postgresql postgresql-contrib' 'pacman:postgresql' \
     'zypper:postgresql-server postgresql-contrib' 'brew:postgresql@17'
 }
@@ -175,7 +177,7 @@ unpack_server() {
 # Whether a server program starts; installs the libraries it is linked to when it does not.
 runs_here() {
   "$1" --version >/dev/null 2>&1 && return
-  install 'apt-get:libicu72 libxml2 libssl3 libgssapi-krb5-2 liblz4-1 libzstd1 libedit2' || return 1
+  install_packages 'apt-get:libicu72 libxml2 libssl3 libgssapi-krb5-2 liblz4-1 libzstd1 libedit2' || return 1
   "$1" --version >/dev/null 2>&1
 }
 
@@ -189,7 +191,7 @@ missing_libraries() {
 
 need_pip() {
   python3 -m pip --version >/dev/null 2>&1 && return
-  install 'apt-get:python3 python3-pip' 'dnf:python3 python3-pip' 'apk:python3 py3-pip' \
+  install_packages 'apt-get:python3 python3-pip' 'dnf:python3 python3-pip' 'apk:python3 py3-pip' \
     'pacman:python python-pip' 'zypper:python3 python3-pip' && python3 -m pip --version >/dev/null
 }
 
@@ -232,8 +234,10 @@ docker_image() {
 need_docker() {
   if docker_answers; then return 0; fi
   if ! have dockerd; then
-    install 'apt-get:docker.io' 'dnf:moby-engine' 'apk:docker' 'pacman:docker' 'zypper:docker' ||
+    install_packages 'apt-get:docker.io' 'dnf:moby-engine' 'apk:docker' 'pacman:docker' 'zypper:docker' ||
       return 1
+    # A package may start the engine itself.
+    if docker_answers; then return 0; fi
   fi
   start_docker
 }
@@ -284,6 +288,10 @@ stop_docker() {
 # Prints a directory of programs that run in the image, for where no server can be installed.
 docker_programs() {
   local directory=$CACHE/docker-programs image program
+  if [ "$(id -u)" = 0 ]; then
+    say "a server refuses to run as root: be a user who may use Docker"
+    return 1
+  fi
   need_docker || return 1
   image=$(docker_image)
   if [ -z "$image" ]; then
