@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Primary, eventually};
+use crate::support::{Primary, docker_or_skip, eventually, every_major};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -89,6 +89,27 @@ fn dropping_it_leaves_no_process_and_no_file() {
     drop(primary);
     assert!(!root.exists());
     assert!(processes_naming(&root).is_empty());
+}
+
+#[test]
+fn every_major_version_runs_side_by_side() {
+    let primaries: Vec<Primary> =
+        every_major().into_iter().map(|server| Primary::builder().start_on(server)).collect();
+    for primary in &primaries {
+        let version = primary.query_one_text("SHOW server_version_num").unwrap();
+        assert_eq!(version.parse::<u32>().unwrap() / 10_000, primary.major());
+    }
+}
+
+#[test]
+fn a_primary_in_docker_is_the_same_value() {
+    let Some(server) = docker_or_skip() else { return };
+    let primary = Primary::builder().start_on(server);
+    primary.sql("CREATE TABLE t (n int)");
+    primary.stop_immediate();
+    primary.start_again();
+    assert_eq!(primary.query_one_text("SELECT count(*) FROM t").as_deref(), Some("0"));
+    assert!(std::net::TcpStream::connect(("127.0.0.1", primary.port())).is_ok());
 }
 
 /// Not a test by itself: [`killing_the_test_kills_the_server`] runs it in a process of its own.
