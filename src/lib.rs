@@ -13,12 +13,21 @@ mod timestamp;
 #[cfg(feature = "client")]
 mod budget;
 
+pub mod codec;
+#[cfg(feature = "cli")]
+pub mod config;
 pub mod event;
 #[cfg(feature = "client")]
 pub mod net;
+#[cfg(feature = "client")]
+pub mod publication;
 pub mod session;
 #[cfg(feature = "client")]
 pub mod sink;
+#[cfg(feature = "client")]
+pub mod slot;
+#[cfg(feature = "client")]
+pub mod stream;
 pub mod wire;
 
 #[cfg(feature = "client")]
@@ -30,4 +39,6 @@ pub use name::{
     NameError, PublicationName, Secret, ServerIdentity, SinkName, SlotName, SystemId, Timeline,
     quote_identifier, quote_literal,
 };
+#[cfg(feature = "client")]
+pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
 pub use timestamp::Timestamp;

@@ -18,6 +18,7 @@ use crate::budget::Budget;
 use crate::event::{Chunk, Lease};
 use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
+use crate::net::walsender::ReceiveBuffer;
 use crate::session::{
     Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
 };
@@ -97,17 +98,15 @@ impl Gauges {
 }
 
 /// What a driver is made of.
-pub(crate) struct Wiring<S> {
-    /// The socket, in CopyBoth.
-    pub(crate) socket: S,
+pub(crate) struct Wiring {
     /// The conversation, in CopyBoth.
     pub(crate) session: Session,
     /// What was read and not taken yet.
     pub(crate) input: BytesMut,
     /// The bound on what may be read.
     pub(crate) budget: Budget,
-    /// Whether the link allows reading in gulps, and how to make its receive buffer small.
-    pub(crate) shrink_receive_buffer: Option<Box<dyn FnMut(&S, usize) + Send>>,
+    /// Present where the link allows reading in gulps.
+    pub(crate) receive_buffer: Option<ReceiveBuffer>,
     /// Where frames go.
     pub(crate) feed: mpsc::Sender<Feed>,
     /// What may be reported as done.
@@ -125,6 +124,8 @@ pub(crate) struct Driver<S> {
     session: Session,
     start: Instant,
     pace: Pace,
+    /// Until it was made small.
+    receive_buffer: Option<ReceiveBuffer>,
     turn: Turn,
     pause_until: Instant,
     buffer: ReadBuffer,
@@ -154,13 +155,9 @@ enum Wake {
 }
 
 impl<S: Socket> Driver<S> {
-    pub(crate) fn new(mut wiring: Wiring<S>) -> Self {
-        let allowed = wiring.shrink_receive_buffer.is_some();
-        // Once, before the first gulp and never undone: a small window must close within a pause.
-        if let Some(shrink) = &mut wiring.shrink_receive_buffer {
-            shrink(&wiring.socket, RECEIVE_BUFFER_BYTES);
-        }
-        let (reader, writer) = tokio::io::split(wiring.socket);
+    pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
+        let allowed = wiring.receive_buffer.is_some();
+        let (reader, writer) = tokio::io::split(socket);
         let start = Instant::now();
         let limit = wiring.budget.limit();
         let capacity = (limit / BUFFERS_PER_BUDGET).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
@@ -170,6 +167,7 @@ impl<S: Socket> Driver<S> {
             session: wiring.session,
             start,
             pace: Pace::new(Duration::ZERO, allowed),
+            receive_buffer: wiring.receive_buffer,
             turn: Turn::Read,
             pause_until: start,
             buffer: ReadBuffer::new(wiring.input, capacity),
@@ -277,6 +275,8 @@ impl<S: Socket> Driver<S> {
         match request {
             Request::Stream => {}
             Request::Finish => {
+                let progress = *self.progress.borrow_and_update();
+                self.session.on_progress(progress);
                 self.session.finish(self.now());
                 self.pending = None;
                 self.turn = Turn::Read;
@@ -300,6 +300,10 @@ impl<S: Socket> Driver<S> {
 
     fn begin_turn(&mut self) {
         if self.turn == Turn::Pause {
+            // Once, and never undone: a small window must close well within each pause.
+            if let Some(buffer) = self.receive_buffer.take() {
+                buffer.shrink(RECEIVE_BUFFER_BYTES);
+            }
             self.pause_until = Instant::now() + PAUSE;
         }
         self.gauges.catching_up.store(self.pace.is_catching_up(), Ordering::Relaxed);

@@ -29,10 +29,13 @@ mod replication;
 mod settings_error;
 mod socket;
 mod sql;
+mod sql_error;
 mod startup;
 mod tls;
+mod walsender;
 
 pub use config::ConnectConfig;
+pub(crate) use driver::{DriverError, Feed, Gauges, QUEUED_RUNS, Request, Wiring};
 pub use endpoint::{Endpoint, Host};
 pub use error::{ConnectError, Stage, TlsFileError};
 pub use options::{AuthMethod, ChannelBinding, SslMode, SslNegotiation, TargetSessionAttrs};
@@ -41,4 +44,10 @@ pub use replication::{ReplicationSocket, connect_replication};
 pub use settings_error::SettingsError;
 pub use socket::Socket;
 pub use sql::{SqlClient, SqlEnd, cancel, sql_connect};
+pub use sql_error::SqlError;
+pub(crate) use sql_error::is_shutdown;
 pub use startup::{CancelKey, ServerParameters};
+pub(crate) use walsender::StreamStart;
+pub use walsender::{
+    CommandError, CreatedSlot, Format, SlotKind, StreamOptions, SystemIdentification, Walsender,
+};

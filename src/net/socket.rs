@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::binding;
+use super::walsender::ReceiveBuffer;
 
 /// How a TCP connection notices that nobody is there any more.
 #[derive(Debug, Clone)]
@@ -91,12 +93,14 @@ impl Socket {
         matches!(self.0, Inner::Tls(_))
     }
 
-    /// Fix the kernel's receive buffer at about `bytes`, which ends its automatic sizing for good.
-    /// Does nothing to a Unix-domain socket.
-    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
+    /// A handle on the receive buffer that outlives a split of the socket; none for a Unix-domain
+    /// socket, which has no window.
+    pub(super) fn receive_buffer(&self) -> Option<ReceiveBuffer> {
         match self.transport() {
-            Transport::Tcp(stream) => SockRef::from(stream).set_recv_buffer_size(bytes),
-            Transport::Unix(_) => Ok(()),
+            Transport::Tcp(stream) => {
+                stream.as_fd().try_clone_to_owned().ok().map(|fd| ReceiveBuffer(fd.into()))
+            }
+            Transport::Unix(_) => None,
         }
     }
 

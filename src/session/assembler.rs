@@ -17,6 +17,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::codec::value::TypeRegistry;
 use crate::event::{
     Arena, Batch, Chunk, Column, Head, HeadKind, Lease, Oid, Relation, ReplicaIdentity, RowHead,
     RowShape, Span, TransactionEnd, TransactionHead, to_u32,
@@ -37,6 +38,17 @@ pub struct HandedOut {
     pub partial: Option<(Lsn, u64)>,
 }
 
+/// What is left out, and what is watched for.
+#[derive(Debug, Clone, Default)]
+pub struct AssemblerOptions {
+    /// Prefixes of the logical messages to hand on; `*` means all.
+    pub messages: Vec<String>,
+    /// Leave out transactions that came from another node.
+    pub local_only: bool,
+    /// Look for column types that have no binary decoder.
+    pub watch_types: bool,
+}
+
 /// Turns the frames of one connection into batches.
 #[derive(Debug)]
 pub struct Assembler {
@@ -46,6 +58,8 @@ pub struct Assembler {
     handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
+    options: AssemblerOptions,
+    undecodable: Option<Oid>,
 }
 
 /// The transaction between Begin and Commit.
@@ -73,7 +87,7 @@ enum Rows {
 
 impl Assembler {
     /// An assembler for a connection that follows `handed`.
-    pub fn new(lineage: Arc<Lineage>, handed: HandedOut) -> Self {
+    pub fn new(lineage: Arc<Lineage>, handed: HandedOut, options: AssemblerOptions) -> Self {
         Self {
             relations: HashMap::new(),
             open: None,
@@ -81,12 +95,15 @@ impl Assembler {
             handed,
             last_commit: None,
             stray_aborts: 0,
+            options,
+            undecodable: None,
         }
     }
 
     /// Take in a run of CopyData messages.
     pub fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
         let bytes = chunk.bytes.clone();
+        let heads = self.arena.heads.len();
         self.arena.chunks.push(chunk);
         let mut at = 0;
         while at < bytes.len() {
@@ -105,6 +122,9 @@ impl Assembler {
                 ServerMessage::Keepalive { end, .. } => self.keepalive(end),
             }
             at += length;
+        }
+        if self.arena.heads.len() == heads {
+            self.arena.chunks.pop();
         }
         Ok(())
     }
@@ -127,6 +147,29 @@ impl Assembler {
         self.handed
     }
 
+    /// Whether there is an event that [`take`](Self::take) would hand out.
+    pub fn has_events(&self) -> bool {
+        self.held_from() > 0
+    }
+
+    /// Where the events begin that wait for what follows.
+    fn held_from(&self) -> usize {
+        let Some(open) = &self.open else { return self.arena.heads.len() };
+        let held = self.arena.heads.len() - usize::from(open.last.is_some());
+        let before = held.checked_sub(1).map(|at| self.arena.heads[at].kind);
+        held - usize::from(matches!(before, Some(HeadKind::Begin)))
+    }
+
+    /// Whether there is progress beyond the last batch.
+    pub fn has_progress(&self) -> bool {
+        self.arena.end > self.handed.end
+    }
+
+    /// The first column type met that has no binary decoder, if they are watched for.
+    pub fn undecodable(&self) -> Option<Oid> {
+        self.undecodable
+    }
+
     /// Stream Abort messages that came although nothing is streamed (PostgreSQL 18).
     pub fn stray_aborts(&self) -> u64 {
         self.stray_aborts
@@ -139,14 +182,11 @@ impl Assembler {
     /// change is the last of its transaction. `lend` accounts for the memory the batch takes beside
     /// its chunks. `None` when there is nothing to hand out.
     pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
+        let held = self.held_from();
         let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
         next.heads.reserve(self.arena.heads.len());
         next.fields.reserve(self.arena.fields.len());
         if let Some(open) = self.open.as_mut() {
-            let mut held = self.arena.heads.len();
-            held -= usize::from(open.last.is_some());
-            let begins = |head: &Head| matches!(head.kind, HeadKind::Begin);
-            held -= usize::from(held > 0 && begins(&self.arena.heads[held - 1]));
             next.transactions.push(open.head.clone());
             self.arena.move_tail_to(held, &mut next);
             open.transaction = 0;
@@ -199,7 +239,10 @@ impl Assembler {
                     start: to_u32(base + (part.as_ptr() as usize - payload.as_ptr() as usize)),
                     length: to_u32(part.len()),
                 };
-                self.logical(transactional, lsn, span(prefix.as_bytes()), span(content))
+                let wanted = |wish: &String| wish == "*" || wish == prefix;
+                let spans = self.options.messages.iter().any(wanted);
+                let spans = spans.then(|| [span(prefix.as_bytes()), span(content)]);
+                self.logical(transactional, lsn, spans)
             }
             Message::StreamAbort => {
                 self.stray_aborts += 1;
@@ -247,6 +290,12 @@ impl Assembler {
 
     fn origin(&mut self, name: &str) -> Result<(), DecodeError> {
         let open = open(&mut self.open, "Origin")?;
+        if self.options.local_only {
+            open.skip_through = u64::MAX;
+            let begins = |head: &mut Head| matches!(head.kind, HeadKind::Begin);
+            self.arena.heads.pop_if(begins);
+            return Ok(());
+        }
         let name: Arc<str> = name.into();
         open.head.origin = Some(Arc::clone(&name));
         self.arena.transactions[open.transaction as usize].origin = Some(name);
@@ -283,6 +332,11 @@ impl Assembler {
 
     fn relation(&mut self, message: &RelationMessage<'_>) {
         let relation = relation_of(message);
+        if self.options.watch_types && self.undecodable.is_none() {
+            let types = relation.columns.iter().map(|column| column.type_oid);
+            let registry = TypeRegistry::builtin();
+            self.undecodable = types.into_iter().find(|oid| !registry.has_binary_decoder(*oid));
+        }
         match self.relations.get(&relation.oid) {
             Some(known) if **known == relation => {}
             _ => {
@@ -346,19 +400,24 @@ impl Assembler {
         Ok(())
     }
 
+    /// `spans` are the prefix and the content of a message that is wanted.
     fn logical(
         &mut self,
         transactional: bool,
         lsn: Lsn,
-        prefix: Span,
-        content: Span,
+        spans: Option<[Span; 2]>,
     ) -> Result<(), DecodeError> {
         let chunk = to_u32(self.arena.chunks.len() - 1);
-        let kind = HeadKind::Message { transactional, chunk, prefix, content };
+        let kind = spans.map(|[prefix, content]| HeadKind::Message {
+            transactional,
+            chunk,
+            prefix,
+            content,
+        });
         if transactional {
             let open = open(&mut self.open, "a transactional message")?;
             open.index += 1;
-            if open.index > open.skip_through {
+            if let Some(kind) = kind.filter(|_| open.index > open.skip_through) {
                 push_change(&mut self.arena, open, lsn, kind);
             }
             return Ok(());
@@ -368,7 +427,7 @@ impl Assembler {
             return Err(DecodeError::OutOfPlace { message, place: "inside a transaction" });
         }
         let handed = lsn < self.handed.end || self.handed.partial == Some((lsn, 0));
-        if !handed {
+        if let Some(kind) = kind.filter(|_| !handed) {
             let transaction = to_u32(self.arena.transactions.len().saturating_sub(1));
             self.arena.heads.push(Head { transaction, index: 0, lsn, kind });
         }

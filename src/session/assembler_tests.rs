@@ -80,7 +80,8 @@ impl Script {
 
 fn assembler(handed: HandedOut) -> Assembler {
     let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
-    Assembler::new(Arc::new(Lineage::single(identity)), handed)
+    let options = AssemblerOptions { messages: vec!["*".to_owned()], ..Default::default() };
+    Assembler::new(Arc::new(Lineage::single(identity)), handed, options)
 }
 
 fn fresh() -> Assembler {

@@ -29,7 +29,7 @@ use crate::timestamp::Timestamp;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
 use crate::wire::{DecodeError, Reader, ServerError};
 
-pub use assembler::{Assembler, HandedOut};
+pub use assembler::{Assembler, AssemblerOptions, HandedOut};
 pub use pace::{PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn};
 pub use status::{Feedback, Intervals, Now, Progress};
 

@@ -28,7 +28,7 @@ pub const PAUSE: Duration = Duration::from_millis(10);
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
 /// A read that brings less says that the backlog is read, for this wake-up.
-pub const SMALL_READ_BYTES: usize = 16 * 1024;
+const SMALL_READ_BYTES: usize = 16 * 1024;
 
 const WINDOW_MIN: Duration = Duration::from_millis(10);
 const WINDOW_MAX: Duration = Duration::from_millis(50);

@@ -1,3 +1,94 @@
-//! The `walcast` program.
+//! The `walcast` program: parsing, printing and exit codes, no logic.
+//!
+//! Events and results go to stdout, logs and errors to stderr. Each command is one file with its
+//! options and its `run`; what it does is a call into the library.
 
-fn main() {}
+mod completions;
+mod config;
+mod exit;
+mod logs;
+
+// Parsed and tested; they join `Command` with the library calls they make.
+#[allow(dead_code)]
+mod check;
+#[allow(dead_code)]
+mod demo;
+#[allow(dead_code)]
+mod human;
+#[allow(dead_code)]
+mod run;
+#[allow(dead_code)]
+mod slot;
+#[allow(dead_code)]
+mod status;
+#[allow(dead_code)]
+mod tail;
+#[allow(dead_code)]
+mod target;
+#[allow(dead_code)]
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use exit::Exit;
+
+/// PostgreSQL logical replication to many sinks.
+#[derive(Debug, Parser)]
+#[command(name = "walcast", version, max_term_width = 100, after_help = exit::LEGEND)]
+#[command(propagate_version = true, subcommand_required = true, arg_required_else_help = true)]
+struct Program {
+    #[command(flatten)]
+    logs: logs::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Config(config::Args),
+    Completions(completions::Args),
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    logs::start(&program.logs);
+    let done = match program.command {
+        Command::Config(args) => config::run(&args),
+        Command::Completions(args) => completions::run(&args),
+    };
+    exit::report(done).into()
+}
+
+/// What a command ends with.
+type Outcome = Result<Exit, walcast::Error>;
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, CommandFactory};
+
+    use super::*;
+
+    #[test]
+    fn every_command_shows_an_example() {
+        let named = |name: &'static str| clap::Command::new(name);
+        let program = Program::command()
+            .subcommand(demo::Args::augment_args(named("demo")))
+            .subcommand(tail::Args::augment_args(named("tail")))
+            .subcommand(run::Args::augment_args(named("run")))
+            .subcommand(check::Args::augment_args(named("check")))
+            .subcommand(status::Args::augment_args(named("status")))
+            .subcommand(slot::Args::augment_args(named("slot")));
+        program.clone().debug_assert();
+        for command in program.get_subcommands() {
+            assert_example(command);
+            command.get_subcommands().for_each(assert_example);
+        }
+    }
+
+    fn assert_example(command: &clap::Command) {
+        let help = command.clone().render_long_help().to_string();
+        assert!(help.contains("Example:\n  "), "{}: {help}", command.get_name());
+    }
+}

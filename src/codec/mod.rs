@@ -1,0 +1,10 @@
+//! Turning values and events into bytes for a sink.
+//!
+//! Everything here is pure: borrowed views in, bytes appended to a caller's buffer, no I/O and no
+//! clock. [`value`] knows the types and writes one column's value; the event formats stand on it.
+//! Nothing here knows where a value came from or which sink the bytes go to.
+
+mod string;
+pub mod value;
+
+pub use string::{NotUtf8, write_json_str, write_json_utf8};

@@ -1,0 +1,373 @@
+//! From settings to a running wire task: everything that is checked before the first byte streams.
+//!
+//! An [`Attempt`] says where to go on; [`open`](Attempt::open) connects, judges server, publication
+//! and slot against it, and starts the stream. Positions are compared before the server could
+//! silently begin at a greater one, and once more when the slot is ours. Each thing that is in the
+//! way is an error of its own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::error::StreamError;
+use super::source::Source;
+use crate::budget::Budget;
+use crate::codec::value::TypeRegistry;
+use crate::lineage::Lineage;
+use crate::lsn::Lsn;
+use crate::name::ServerIdentity;
+use crate::net::{
+    CommandError, DriverError, Feed, Format, Gauges, QUEUED_RUNS, Request, SlotKind, SqlClient,
+    SqlError, StreamOptions, StreamStart, Walsender, Wiring, is_shutdown, sql_connect,
+};
+use crate::publication::{
+    PublicationTables, create_publication, missing_publications, published_tables,
+};
+use crate::session::{Intervals, Progress};
+use crate::slot::{SlotStatus, blockers, slot_status};
+use crate::wire::SqlState;
+use crate::{Error, Result};
+
+/// How long the making of a slot may wait for running transactions.
+const CREATE_SLOT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Where a connection has to go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Attempt {
+    pub(crate) source: Arc<Source>,
+    pub(crate) budget: Budget,
+    pub(crate) progress: watch::Receiver<Progress>,
+    pub(crate) gauges: Arc<Gauges>,
+    /// What was confirmed to the slot, if we used it before.
+    pub(crate) confirmed: Option<Lsn>,
+    /// Whose positions these are, if we used it before.
+    pub(crate) identity: Option<ServerIdentity>,
+    /// Whether binary was found not to do.
+    pub(crate) text: bool,
+    /// Whether a temporary slot was made before, and so is gone.
+    pub(crate) temporary_used: bool,
+}
+
+/// A stream that runs.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) lineage: Arc<Lineage>,
+    /// Where it starts.
+    pub(crate) start: Lsn,
+    /// The consistent point, if the slot was made now.
+    pub(crate) created: Option<Lsn>,
+    pub(crate) format: Format,
+    pub(crate) feed: mpsc::Receiver<Feed>,
+    pub(crate) request: watch::Sender<Request>,
+    pub(crate) driver: DriverTask,
+    pub(crate) sql: Arc<SqlClient>,
+    pub(crate) budget: Budget,
+}
+
+/// The wire task, ended when dropped.
+#[derive(Debug)]
+pub(crate) struct DriverTask(pub(crate) JoinHandle<Result<(), DriverError>>);
+
+impl Drop for DriverTask {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Attempt {
+    /// Connect, check, and start.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes both connections; a slot may have been made.
+    pub(crate) async fn open(self) -> Result<Connection> {
+        let source = Arc::clone(&self.source);
+        let sql = sql_connect(&source.connect).await?;
+        check_server(&sql).await?;
+        ensure_publications(&sql, &source).await?;
+        let mut walsender = Walsender::connect(&source.connect.at(sql.endpoint())).await?;
+        let system = walsender.identify_system().await?;
+        let lineage = walsender.lineage(system.identity).await?;
+        self.judge_identity(&lineage)?;
+        let (start, created) = self.ready_slot(&sql, &mut walsender).await?;
+        let format = self.choose_format(&sql).await?;
+        let options = StreamOptions {
+            publications: source.publications.clone(),
+            format,
+            messages: !source.messages.is_empty(),
+            local_only: source.local_only,
+        };
+        let intervals = intervals(&sql, &source).await?;
+        let progress = Progress { flush: start, apply: start };
+        let stream = StreamStart { slot: &source.slot, options: &options, progress, intervals };
+        if let Err(error) = walsender.start_replication(stream).await {
+            return Err(self.refused(&sql, error).await);
+        }
+        self.check_again(&sql, start).await?;
+        tracing::info!(slot = %source.slot, %start, ?format, at = %sql.endpoint(), "streaming");
+        Ok(self.run(walsender, Started { lineage, start, created, format, sql }))
+    }
+
+    fn run(self, walsender: Walsender, started: Started) -> Connection {
+        let Started { lineage, start, created, format, sql } = started;
+        let (feed_in, feed) = mpsc::channel(QUEUED_RUNS);
+        let (request, requested) = watch::channel(Request::Stream);
+        let catch_up = self.source.catch_up;
+        let budget = self.budget.clone();
+        let driver = walsender.into_driver(|session, input, receive_buffer| Wiring {
+            session,
+            input,
+            budget: self.budget,
+            receive_buffer: receive_buffer.filter(|_| catch_up),
+            feed: feed_in,
+            progress: self.progress,
+            request: requested,
+            gauges: self.gauges,
+        });
+        let sql = Arc::new(sql);
+        let driver = tokio::spawn(watched(driver.run(), Arc::clone(&sql), request.clone()));
+        Connection {
+            lineage: Arc::new(lineage),
+            start,
+            created,
+            format,
+            feed,
+            request,
+            driver: DriverTask(driver),
+            sql,
+            budget,
+        }
+    }
+
+    fn judge_identity(&self, lineage: &Lineage) -> Result<(), StreamError> {
+        let (Some(was), Some(confirmed)) = (self.identity, self.confirmed) else { return Ok(()) };
+        let have = lineage.identity();
+        if have.system_id != was.system_id {
+            return Err(StreamError::OtherCluster { have: have.system_id, want: was.system_id });
+        }
+        let switch = lineage.end_of(was.timeline);
+        let contained =
+            have.timeline == was.timeline || switch.is_some_and(|switch| confirmed <= switch);
+        if contained {
+            return Ok(());
+        }
+        Err(StreamError::Diverged { have: have.timeline, was: was.timeline, switch, confirmed })
+    }
+
+    /// Where the slot lets us start; it is made if need be.
+    async fn ready_slot(
+        &self,
+        sql: &SqlClient,
+        walsender: &mut Walsender,
+    ) -> Result<(Lsn, Option<Lsn>)> {
+        let slot = &self.source.slot;
+        let status = slot_status(sql, slot).await?;
+        match (status, self.confirmed) {
+            (Some(status), needed) => {
+                let start = self.judge_slot(&status, sql, needed)?;
+                Ok((start, None))
+            }
+            (None, Some(last)) if self.temporary_used => {
+                let cause = Error::from(StreamError::TaskEnded);
+                Err(StreamError::TemporaryGone { slot: slot.clone(), last, cause }.into())
+            }
+            (None, None) if self.source.create_slot => {
+                let point = self.create_slot(sql, walsender).await?;
+                Ok((point, Some(point)))
+            }
+            (None, confirmed) => {
+                Err(StreamError::SlotMissing { slot: slot.clone(), confirmed }.into())
+            }
+        }
+    }
+
+    fn judge_slot(
+        &self,
+        status: &SlotStatus,
+        sql: &SqlClient,
+        needed: Option<Lsn>,
+    ) -> Result<Lsn, StreamError> {
+        let slot = self.source.slot.clone();
+        let wrong = |have: String, want: String| {
+            Err(StreamError::SlotWrong { slot: slot.clone(), have, want })
+        };
+        match status.plugin.as_deref() {
+            Some("pgoutput") => {}
+            Some(plugin) => {
+                return wrong(format!("of plugin {plugin}"), "plugin pgoutput".to_owned());
+            }
+            None => return wrong("physical".to_owned(), "a logical slot".to_owned()),
+        }
+        let database = self.source.connect.database();
+        if let Some(have) = status.database.as_deref().filter(|have| *have != database) {
+            let (have, want) = (format!("of database {have:?}"), format!("one of {database:?}"));
+            return wrong(have, want);
+        }
+        if let Some(reason) = status.lost() {
+            let end = status.server_lsn.unwrap_or(Lsn::new(0));
+            let confirmed = status.confirmed_flush_lsn.or(needed);
+            let missed_bytes = confirmed.map_or(0, |confirmed| end.bytes_since(confirmed));
+            let reason = reason.to_owned();
+            return Err(StreamError::SlotLost { slot, reason, confirmed, missed_bytes });
+        }
+        if status.active && status.active_pid != Some(sql.pid()) {
+            return Err(StreamError::SlotActive { slot, pid: status.active_pid });
+        }
+        let slot_at = status.confirmed_flush_lsn.unwrap_or(Lsn::new(0));
+        match needed {
+            Some(needed) if slot_at > needed => Err(StreamError::Gap { slot, slot_at, needed }),
+            Some(needed) => Ok(needed),
+            None => Ok(slot_at),
+        }
+    }
+
+    async fn create_slot(&self, sql: &SqlClient, walsender: &mut Walsender) -> Result<Lsn> {
+        let slot = &self.source.slot;
+        let kind = SlotKind {
+            temporary: self.source.temporary,
+            failover: self.source.failover && walsender.major_version() >= 17,
+            two_phase: false,
+        };
+        let made = walsender.create_slot(slot, kind, CREATE_SLOT_TIMEOUT).await;
+        match made {
+            Ok(made) => {
+                tracing::info!(%slot, point = %made.consistent_point, "slot made");
+                Ok(made.consistent_point)
+            }
+            Err(CommandError::Timeout { .. }) => {
+                // Cancelled, the server takes the half-made slot back by itself.
+                walsender.cancel().await?;
+                let blockers = blockers(sql).await?;
+                let blockers: Vec<String> = blockers.iter().map(ToString::to_string).collect();
+                Err(StreamError::SlotWaits {
+                    slot: slot.clone(),
+                    seconds: CREATE_SLOT_TIMEOUT.as_secs(),
+                    blockers: blockers.join("; "),
+                }
+                .into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn choose_format(&self, sql: &SqlClient) -> Result<Format> {
+        if self.text {
+            return Ok(Format::Text);
+        }
+        let tables = published_tables(sql, &self.source.publications).await?;
+        let registry = TypeRegistry::builtin();
+        let all = tables
+            .iter()
+            .flat_map(|table| &table.column_types)
+            .all(|(oid, _)| registry.has_binary_decoder(*oid));
+        Ok(self.source.first_format(all))
+    }
+
+    /// What a refused START_REPLICATION means.
+    async fn refused(&self, sql: &SqlClient, error: CommandError) -> Error {
+        let slot = self.source.slot.clone();
+        match error.server_error().map(|error| error.sqlstate) {
+            Some(SqlState::OBJECT_IN_USE) => StreamError::SlotActive { slot, pid: None }.into(),
+            Some(SqlState::UNDEFINED_OBJECT) => {
+                StreamError::SlotMissing { slot, confirmed: self.confirmed }.into()
+            }
+            Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => {
+                let reason = error.to_string();
+                let status = slot_status(sql, &slot).await.ok().flatten();
+                let confirmed =
+                    status.and_then(|status| status.confirmed_flush_lsn).or(self.confirmed);
+                StreamError::SlotLost { slot, reason, confirmed, missed_bytes: 0 }.into()
+            }
+            _ => error.into(),
+        }
+    }
+
+    /// The slot is ours now and cannot move any more: does it still stand where it has to?
+    async fn check_again(&self, sql: &SqlClient, start: Lsn) -> Result<()> {
+        let slot = self.source.slot.clone();
+        let status = slot_status(sql, &slot).await?;
+        match status.and_then(|status| status.confirmed_flush_lsn) {
+            Some(slot_at) if slot_at > start => {
+                Err(StreamError::Gap { slot, slot_at, needed: start }.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a stream turned out to be.
+struct Started {
+    lineage: Lineage,
+    start: Lsn,
+    created: Option<Lsn>,
+    format: Format,
+    sql: SqlClient,
+}
+
+/// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender stays
+/// until everything sent is confirmed, while ordinary sessions are told at once.
+async fn watched(
+    driver: impl Future<Output = Result<(), DriverError>>,
+    sql: Arc<SqlClient>,
+    request: watch::Sender<Request>,
+) -> Result<(), DriverError> {
+    let mut driver = std::pin::pin!(driver);
+    tokio::select! {
+        ended = &mut driver => return ended,
+        end = sql.closed() => {
+            if end.is_err_and(|error| is_shutdown(&error)) {
+                tracing::warn!("the server is shutting down: letting go of the slot");
+                request.send_replace(Request::Close);
+            }
+        }
+    }
+    driver.await
+}
+
+async fn check_server(sql: &SqlClient) -> Result<()> {
+    let major = sql.parameters().major_version();
+    if major < 14 {
+        return Err(StreamError::Version { major }.into());
+    }
+    let have = setting(sql, "wal_level").await?;
+    if have != "logical" {
+        return Err(StreamError::WalLevel { have }.into());
+    }
+    Ok(())
+}
+
+async fn setting(sql: &SqlClient, name: &str) -> Result<String> {
+    let row = sql.query_one("select current_setting($1)", &[&name]).await;
+    Ok(row.map_err(|error| SqlError::new("read a setting", error))?.get(0))
+}
+
+async fn ensure_publications(sql: &SqlClient, source: &Source) -> Result<()> {
+    let missing = missing_publications(sql, &source.publications).await?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if source.create_publication == PublicationTables::Never {
+        return Err(StreamError::PublicationMissing { names: missing, server: None }.into());
+    }
+    for name in &missing {
+        create_publication(sql, name, &source.create_publication).await?;
+        tracing::info!(publication = %name, "publication made");
+    }
+    Ok(())
+}
+
+/// How often to speak: three times within the server's patience.
+async fn intervals(sql: &SqlClient, source: &Source) -> Result<Intervals> {
+    let row = sql
+        .query_one("select setting::bigint from pg_settings where name = 'wal_sender_timeout'", &[])
+        .await
+        .map_err(|error| SqlError::new("read wal_sender_timeout", error))?;
+    let millis: i64 = row.get(0);
+    let patience = u64::try_from(millis).ok().filter(|millis| *millis > 0);
+    let status = match patience {
+        Some(millis) => source.status_interval.min(Duration::from_millis(millis) / 3),
+        None => source.status_interval,
+    };
+    Ok(Intervals { status, silence: source.silence_timeout })
+}

@@ -1,0 +1,606 @@
+//! A slot as a stream of batches, for those with a loop of their own.
+//!
+//! [`ReplicationStream`] connects, yields [`Batch`]es in commit order and connects again when the
+//! connection breaks, going on from what was confirmed and leaving out what it had handed out
+//! before. A [`Confirmer`] tells it what is durable; nothing else moves the slot. Liveness does not
+//! depend on being polled: a task of its own answers the server. Errors that trying again cannot
+//! mend are yielded once, and the stream ends.
+//!
+//! ```text
+//!            connected                    broken, transient
+//!  Connecting ───────► Streaming ──┬──────────────────────► Waiting ──► Connecting
+//!      │                 │   ▲     │ idle progress             (backoff, jitter)
+//!      │ permanent       │   │     ▼
+//!      ▼                 │  Verifying (do the publications still exist?)
+//!    Ended ◄─────────────┘ permanent
+//! ```
+
+mod backoff;
+mod connection;
+mod error;
+mod source;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_core::Stream;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, Sleep};
+
+use crate::budget::Budget;
+use crate::event::Batch;
+use crate::lineage::Lineage;
+use crate::lsn::Lsn;
+use crate::name::ServerIdentity;
+use crate::net::{DriverError, Feed, Format, Gauges, Request};
+use crate::publication::missing_publications;
+use crate::session::{Assembler, AssemblerOptions, HandedOut, Progress, SessionError};
+use crate::wire::SqlState;
+use crate::{Error, ErrorKind, Result};
+
+pub(crate) use backoff::Backoff;
+pub use error::StreamError;
+pub use source::{Source, WireFormat};
+
+use connection::{Attempt, Connection};
+
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+const BACKOFF_MAX: Duration = Duration::from_secs(10);
+/// How long a server that is starting may take before the first connection.
+const STARTUP_WAIT: Duration = Duration::from_secs(60);
+/// How long a slot may stay in use after we lost it: past this it is not our own old connection.
+const SLOT_REGAIN: Duration = Duration::from_secs(180);
+/// How long the wire task may take to end the stream in order.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle progress is handed out at most this often.
+const IDLE_GAP: Duration = Duration::from_secs(1);
+
+/// A slot's changes, batch by batch. See the [module](self).
+///
+/// ```no_run
+/// use futures::StreamExt;
+/// # async fn example() -> walcast::Result<()> {
+/// let source = walcast::Source::new("postgres://localhost/shop", "walcast", ["shop"])?;
+/// let mut stream = walcast::ReplicationStream::connect(source).await?;
+/// let confirmer = stream.confirmer();
+/// while let Some(batch) = stream.next().await.transpose()? {
+///     for event in batch.events() {
+///         println!("{event:?}");
+///     }
+///     confirmer.vouch_durable(batch.end())?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct ReplicationStream {
+    state: State,
+    source: Arc<Source>,
+    shared: Arc<Shared>,
+    runtime: Handle,
+    handed: HandedOut,
+    identity: ServerIdentity,
+    created: Option<Lsn>,
+    /// Binary was found not to do.
+    text: bool,
+    backoff: Backoff,
+    /// Since when the slot is someone else's, while we try to get it back.
+    in_use_since: Option<Instant>,
+    idle_gap: Duration,
+    last_idle: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    progress: watch::Sender<Progress>,
+    handed_out: AtomicU64,
+    gauges: Arc<Gauges>,
+    budget: Budget,
+    reconnects: AtomicU64,
+}
+
+/// Says what is durable.
+///
+/// Whoever calls it vouches that everything up to there survives losing this process: the server
+/// forgets it.
+#[derive(Debug, Clone)]
+pub struct Confirmer {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+enum State {
+    Connecting(JoinHandle<Result<Connection>>),
+    Waiting(Pin<Box<Sleep>>),
+    Streaming(Box<Live>),
+    Verifying(Box<Live>, Batch, Verdict),
+    Ended,
+}
+
+/// A connection and what is made of its frames.
+#[derive(Debug)]
+struct Live {
+    connection: Connection,
+    assembler: Assembler,
+    /// Wakes us for idle progress that came too soon after the last.
+    idle_at: Option<Pin<Box<Sleep>>>,
+}
+
+struct Verdict(Pin<Box<dyn Future<Output = Result<()>> + Send>>);
+
+impl std::fmt::Debug for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verdict")
+    }
+}
+
+/// Where a stream goes on, and what it may use.
+#[derive(Debug)]
+pub(crate) struct StreamStartPoint {
+    /// What was confirmed before, and of which server.
+    pub(crate) confirmed: Option<(Lsn, ServerIdentity)>,
+    /// The bound on bytes in flight.
+    pub(crate) budget: Budget,
+    /// Where the wire task runs.
+    pub(crate) runtime: Handle,
+}
+
+/// Bytes in flight of a stream that nothing else is said of.
+const BUDGET_BYTES: usize = 64 * 1024 * 1024;
+
+impl ReplicationStream {
+    /// Connect and stream from where the slot stands.
+    ///
+    /// # Errors
+    /// Everything that is in the way: see [`StreamError`] and [`ConnectError`](crate::net::ConnectError).
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes whatever was opened; a slot or publication may have been made.
+    pub async fn connect(source: Source) -> Result<Self> {
+        let budget = Budget::new(BUDGET_BYTES);
+        let runtime = Handle::current();
+        Self::start(source, StreamStartPoint { confirmed: None, budget, runtime }).await
+    }
+
+    /// Connect and stream from `start`.
+    pub(crate) async fn start(source: Source, start: StreamStartPoint) -> Result<Self> {
+        let source = Arc::new(source);
+        let none = Lsn::new(0);
+        let shared = Arc::new(Shared {
+            progress: watch::Sender::new(Progress { flush: none, apply: none }),
+            handed_out: AtomicU64::new(0),
+            gauges: Arc::default(),
+            budget: start.budget.clone(),
+            reconnects: AtomicU64::new(0),
+        });
+        let attempt = Attempt {
+            source: Arc::clone(&source),
+            budget: start.budget,
+            progress: shared.progress.subscribe(),
+            gauges: Arc::clone(&shared.gauges),
+            confirmed: start.confirmed.map(|(confirmed, _)| confirmed),
+            identity: start.confirmed.map(|(_, identity)| identity),
+            text: false,
+            temporary_used: false,
+        };
+        let connection = first_connection(&start.runtime, attempt).await?;
+        let at = connection.start;
+        shared.progress.send_replace(Progress { flush: at, apply: at });
+        shared.handed_out.store(at.as_u64(), Ordering::Relaxed);
+        let handed = HandedOut { end: at, partial: None };
+        let idle_gap = IDLE_GAP.min(source.status_interval / 2);
+        Ok(Self {
+            identity: connection.lineage.identity(),
+            created: connection.created,
+            state: State::Streaming(Live::new(connection, &source, handed)),
+            source,
+            shared,
+            runtime: start.runtime,
+            handed,
+            text: false,
+            backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
+            in_use_since: None,
+            idle_gap,
+            last_idle: None,
+        })
+    }
+
+    /// What tells this stream that something is durable.
+    pub fn confirmer(&self) -> Confirmer {
+        Confirmer { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Which server it reads from.
+    pub fn identity(&self) -> ServerIdentity {
+        self.identity
+    }
+
+    /// The end of what was handed out; at first, where the stream starts.
+    pub fn handed_out(&self) -> Lsn {
+        self.handed.end
+    }
+
+    /// The consistent point, if this stream made the slot.
+    pub fn created_at(&self) -> Option<Lsn> {
+        self.created
+    }
+
+    /// How values are being sent; `None` while there is no connection.
+    pub fn format(&self) -> Option<Format> {
+        match &self.state {
+            State::Streaming(live) | State::Verifying(live, ..) => Some(live.connection.format),
+            _ => None,
+        }
+    }
+
+    /// The timelines of the server; `None` while there is no connection.
+    pub(crate) fn lineage(&self) -> Option<Arc<Lineage>> {
+        match &self.state {
+            State::Streaming(live) | State::Verifying(live, ..) => {
+                Some(Arc::clone(&live.connection.lineage))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether part of a transaction was handed out whose Commit is still to come.
+    pub fn in_transaction(&self) -> bool {
+        self.handed
+            .partial
+            .is_some_and(|(commit_lsn, index)| index > 0 && commit_lsn >= self.handed.end)
+    }
+
+    /// End the stream in order: what was confirmed is reported once more, then the server lets go.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection at once, which loses nothing.
+    pub async fn finish(mut self) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        if let State::Streaming(live) | State::Verifying(live, ..) = state {
+            let Connection { request, mut driver, feed, .. } = live.connection;
+            request.send_replace(Request::Finish);
+            // The driver notices the closed queue too, but ends in order only when asked first.
+            let ended = tokio::time::timeout(FINISH_TIMEOUT, &mut driver.0).await;
+            if ended.is_err() {
+                tracing::warn!("the server did not end the stream in time; closing it");
+            }
+            drop(feed);
+        }
+    }
+
+    fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Batch>>> {
+        let idle = Idle { last: self.last_idle, gap: self.idle_gap };
+        loop {
+            match &mut self.state {
+                State::Ended => return Poll::Ready(Ok(None)),
+                State::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(cx));
+                    self.state = State::Connecting(self.runtime.spawn(self.attempt().open()));
+                }
+                State::Connecting(task) => {
+                    let opened = ready!(Pin::new(task).poll(cx));
+                    match opened.unwrap_or_else(|_| Err(StreamError::TaskEnded.into())) {
+                        Ok(connection) => {
+                            self.identity = connection.lineage.identity();
+                            self.in_use_since = None;
+                            self.state =
+                                State::Streaming(Live::new(connection, &self.source, self.handed));
+                        }
+                        Err(error) => self.retry(error)?,
+                    }
+                }
+                State::Streaming(live) => match ready!(live.poll_next(cx, &self.source, idle)) {
+                    Next::Batch(batch) => {
+                        self.handed = live.assembler.handed_out();
+                        self.backoff.reset();
+                        return Poll::Ready(Ok(Some(self.hand_out(batch))));
+                    }
+                    Next::Idle => self.verify(),
+                    Next::Text => {
+                        self.text = true;
+                        self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
+                    }
+                    Next::Broken(error) => self.retry(error)?,
+                },
+                State::Verifying(_, _, verdict) => {
+                    let verdict = ready!(verdict.0.as_mut().poll(cx));
+                    let state = std::mem::replace(&mut self.state, State::Ended);
+                    let State::Verifying(live, batch, _) = state else { continue };
+                    match verdict {
+                        Ok(()) => {
+                            self.handed = live.assembler.handed_out();
+                            self.last_idle = Some(Instant::now());
+                            self.state = State::Streaming(live);
+                            return Poll::Ready(Ok(Some(self.hand_out(batch))));
+                        }
+                        Err(error) => self.retry(error)?,
+                    }
+                }
+            }
+        }
+    }
+
+    fn hand_out(&self, batch: Batch) -> Batch {
+        self.shared.handed_out.fetch_max(batch.end().as_u64(), Ordering::Relaxed);
+        batch
+    }
+
+    /// Idle progress looks the same when the publications are gone: ask before handing it out.
+    fn verify(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Streaming(mut live) = state else { return };
+        let budget = &self.shared.budget;
+        let Some(batch) = live.assembler.take(|bytes| budget.charge(bytes)) else {
+            self.state = State::Streaming(live);
+            return;
+        };
+        let sql = Arc::clone(&live.connection.sql);
+        let source = Arc::clone(&self.source);
+        let verdict = async move {
+            let names = missing_publications(&sql, &source.publications).await?;
+            if names.is_empty() {
+                return Ok(());
+            }
+            Err(StreamError::PublicationMissing { names, server: None }.into())
+        };
+        self.state = State::Verifying(live, batch, Verdict(Box::pin(verdict)));
+    }
+
+    /// Try again after `error`, unless that cannot help.
+    fn retry(&mut self, error: Error) -> Result<()> {
+        self.state = State::Ended;
+        if self.source.temporary {
+            let (slot, last) = (self.source.slot.clone(), self.handed.end);
+            return Err(StreamError::TemporaryGone { slot, last, cause: error }.into());
+        }
+        let now = Instant::now();
+        if error.kind() == ErrorKind::SlotInUse {
+            let since = *self.in_use_since.get_or_insert(now);
+            if now - since > SLOT_REGAIN {
+                return Err(error);
+            }
+        }
+        if !error.is_transient() {
+            return Err(error);
+        }
+        let wait = self.backoff.next();
+        self.shared.reconnects.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(%error, ?wait, "the stream broke off; connecting again");
+        self.state = State::Waiting(Box::pin(tokio::time::sleep(wait)));
+        Ok(())
+    }
+
+    fn attempt(&self) -> Attempt {
+        Attempt {
+            source: Arc::clone(&self.source),
+            budget: self.shared.budget.clone(),
+            progress: self.shared.progress.subscribe(),
+            gauges: Arc::clone(&self.shared.gauges),
+            confirmed: Some(self.shared.progress.borrow().flush),
+            identity: Some(self.identity),
+            text: self.text,
+            temporary_used: self.source.temporary,
+        }
+    }
+}
+
+impl Stream for ReplicationStream {
+    type Item = Result<Batch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let polled = ready!(self.poll_batch(cx));
+        if polled.is_err() {
+            self.state = State::Ended;
+        }
+        Poll::Ready(polled.transpose())
+    }
+}
+
+impl Confirmer {
+    /// Vouch that everything before `end`, the end of a batch that was handed out, is durable.
+    ///
+    /// # Errors
+    /// [`StreamError::NotHandedOut`] when the stream has not come that far.
+    pub fn vouch_durable(&self, end: Lsn) -> Result<()> {
+        self.report(Progress { flush: end, apply: end })
+    }
+
+    /// Report what a ledger found.
+    pub(crate) fn report(&self, progress: Progress) -> Result<()> {
+        let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
+        let end = progress.flush.max(progress.apply);
+        if end > handed_out {
+            return Err(StreamError::NotHandedOut { end, handed_out }.into());
+        }
+        self.shared.progress.send_if_modified(|said| {
+            let risen = Progress {
+                flush: said.flush.max(progress.flush),
+                apply: said.apply.max(progress.apply),
+            };
+            let changed = *said != risen;
+            *said = risen;
+            changed
+        });
+        Ok(())
+    }
+
+    /// What was confirmed.
+    pub fn confirmed(&self) -> Lsn {
+        self.shared.progress.borrow().flush
+    }
+
+    /// The end of what was received from the server.
+    pub fn received(&self) -> Option<Lsn> {
+        self.shared.gauges.received()
+    }
+
+    /// How far the server had read its log when it last said.
+    pub fn server_end(&self) -> Option<Lsn> {
+        self.shared.gauges.server_end()
+    }
+
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.shared.gauges.bytes()
+    }
+
+    /// How often the stream connected again.
+    pub fn reconnects(&self) -> u64 {
+        self.shared.reconnects.load(Ordering::Relaxed)
+    }
+}
+
+/// What a live connection has come to.
+enum Next {
+    Batch(Batch),
+    Idle,
+    Text,
+    Broken(Error),
+}
+
+/// When idle progress was handed out last, and how long to leave between.
+#[derive(Clone, Copy)]
+struct Idle {
+    last: Option<Instant>,
+    gap: Duration,
+}
+
+impl Live {
+    fn new(connection: Connection, source: &Source, handed: HandedOut) -> Box<Self> {
+        let watch_types = source.format == WireFormat::Auto && connection.format == Format::Binary;
+        let options = AssemblerOptions {
+            messages: source.messages.clone(),
+            local_only: source.local_only,
+            watch_types,
+        };
+        let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
+        Box::new(Self { connection, assembler, idle_at: None })
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>, source: &Source, idle: Idle) -> Poll<Next> {
+        let mut ended = false;
+        while self.assembler.pending_bytes() < source.batch_bytes {
+            match self.connection.feed.poll_recv(cx) {
+                Poll::Ready(Some(Feed::Frames(chunk))) => {
+                    if let Err(error) = self.assembler.push(chunk) {
+                        let error = SessionError::from(error);
+                        return Poll::Ready(Next::Broken(Error::permanent(
+                            ErrorKind::Protocol,
+                            error,
+                        )));
+                    }
+                }
+                Poll::Ready(Some(Feed::ChangeFollows)) => {
+                    self.assembler.change_follows();
+                    break;
+                }
+                Poll::Ready(None) => {
+                    ended = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.assembler.undecodable().is_some() {
+            return Poll::Ready(Next::Text);
+        }
+        if self.assembler.has_events() {
+            let budget = &self.connection.budget;
+            if let Some(batch) = self.assembler.take(|bytes| budget.charge(bytes)) {
+                self.idle_at = None;
+                return Poll::Ready(Next::Batch(batch));
+            }
+        }
+        if ended {
+            let ended = ready!(Pin::new(&mut self.connection.driver.0).poll(cx));
+            return Poll::Ready(self.after(ended.unwrap_or(Err(DriverError::Closed)), source));
+        }
+        if self.assembler.has_progress() {
+            let at = idle.last.map_or_else(Instant::now, |last| last + idle.gap);
+            let sleep = self.idle_at.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            ready!(sleep.as_mut().poll(cx));
+            self.idle_at = None;
+            return Poll::Ready(Next::Idle);
+        }
+        // The queue may hold more than this turn took: be polled again.
+        if self.assembler.pending_bytes() >= source.batch_bytes {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// What the end of the wire task means.
+    fn after(&self, ended: Result<(), DriverError>, source: &Source) -> Next {
+        let server = match ended {
+            Err(DriverError::Session(SessionError::Server(server))) => server,
+            Err(DriverError::Session(error @ SessionError::Decode(_))) => {
+                return Next::Broken(Error::permanent(ErrorKind::Protocol, error));
+            }
+            Err(error) => return Next::Broken(Error::transient(ErrorKind::Connect, error)),
+            Ok(()) => {
+                return Next::Broken(Error::transient(ErrorKind::Connect, DriverError::Closed));
+            }
+        };
+        let auto_binary =
+            source.format == WireFormat::Auto && self.connection.format == Format::Binary;
+        Next::Broken(match server.sqlstate {
+            SqlState::UNDEFINED_FUNCTION if auto_binary => return Next::Text,
+            SqlState::UNDEFINED_OBJECT if server.message.contains("publication") => {
+                let names = source.publications.clone();
+                StreamError::PublicationMissing { names, server: Some(server) }.into()
+            }
+            _ if server.is_transient() => Error::transient(ErrorKind::Server, server),
+            _ => Error::permanent(ErrorKind::Server, server),
+        })
+    }
+}
+
+/// The first connection: what is in the way is told at once, but for a server that is starting and a
+/// slot whose last user may be on its way out.
+async fn first_connection(runtime: &Handle, attempt: Attempt) -> Result<Connection> {
+    let begin = Instant::now();
+    let mut backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(1));
+    loop {
+        let opening = AbortOnDrop(runtime.spawn(attempt.clone().open()));
+        let error = match opening.join().await {
+            Ok(connection) => return Ok(connection),
+            Err(error) => error,
+        };
+        let starting = error
+            .downcast_ref::<crate::net::ConnectError>()
+            .is_some_and(|error| matches!(error, crate::net::ConnectError::NotAccepting { .. }));
+        let patience = match error.kind() {
+            ErrorKind::SlotInUse if error.is_transient() => attempt.source.slot_wait,
+            _ if starting => STARTUP_WAIT,
+            _ => return Err(error),
+        };
+        let wait = backoff.next();
+        if begin.elapsed() + wait > patience {
+            return Err(error);
+        }
+        if backoff.tries() == 1 {
+            tracing::warn!(%error, ?patience, "waiting");
+        }
+        tokio::time::sleep(wait).await;
+    }
+}
+
+struct AbortOnDrop(JoinHandle<Result<Connection>>);
+
+impl AbortOnDrop {
+    async fn join(mut self) -> Result<Connection> {
+        let joined = (&mut self.0).await;
+        joined.unwrap_or_else(|_| Err(StreamError::TaskEnded.into()))
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

@@ -1,0 +1,188 @@
+//! What a stream is made from.
+
+use std::time::Duration;
+
+use crate::name::{PublicationName, SlotName};
+use crate::net::{ConnectConfig, Format};
+use crate::publication::PublicationTables;
+use crate::{Error, ErrorKind, Result};
+
+/// Where changes come from: a server, a slot, publications, and how they are read.
+///
+/// ```
+/// use walcast::Source;
+/// let source = Source::new("postgres://app@db1/shop", "walcast", ["orders"])?.create_slot(true);
+/// # Ok::<(), walcast::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Source {
+    pub(crate) connect: ConnectConfig,
+    pub(crate) slot: SlotName,
+    pub(crate) publications: Vec<PublicationName>,
+    pub(crate) create_slot: bool,
+    pub(crate) temporary: bool,
+    pub(crate) failover: bool,
+    pub(crate) create_publication: PublicationTables,
+    pub(crate) format: WireFormat,
+    pub(crate) messages: Vec<String>,
+    pub(crate) local_only: bool,
+    pub(crate) status_interval: Duration,
+    pub(crate) silence_timeout: Duration,
+    pub(crate) slot_wait: Duration,
+    pub(crate) batch_bytes: usize,
+    pub(crate) catch_up: bool,
+}
+
+/// How values are sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WireFormat {
+    /// Binary where every published type has a binary decoder here, else text.
+    #[default]
+    Auto,
+    /// Binary; a type without binary output ends the stream.
+    Binary,
+    /// Text.
+    Text,
+}
+
+impl Source {
+    /// The changes of `publications` from `slot` of the database at `url`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] when the URL or a name cannot be.
+    pub fn new<P: Into<String>>(
+        url: &str,
+        slot: &str,
+        publications: impl IntoIterator<Item = P>,
+    ) -> Result<Self> {
+        let connect: ConnectConfig = url.parse()?;
+        let config = |error| Error::permanent(ErrorKind::Config, error);
+        let slot = SlotName::new(slot).map_err(config)?;
+        let names = publications.into_iter().map(|name| PublicationName::new(name));
+        let names = names.collect::<Result<Vec<_>, _>>().map_err(config)?;
+        Ok(Self::with(connect, slot, names))
+    }
+
+    /// The same from parts that were parsed before.
+    pub fn with(
+        connect: ConnectConfig,
+        slot: SlotName,
+        publications: Vec<PublicationName>,
+    ) -> Self {
+        Self {
+            connect,
+            slot,
+            publications,
+            create_slot: false,
+            temporary: false,
+            failover: false,
+            create_publication: PublicationTables::Never,
+            format: WireFormat::Auto,
+            messages: Vec::new(),
+            local_only: false,
+            status_interval: Duration::from_secs(10),
+            silence_timeout: Duration::from_secs(60),
+            slot_wait: Duration::from_secs(10),
+            batch_bytes: 256 * 1024,
+            catch_up: true,
+        }
+    }
+
+    /// Make the slot when it does not exist. Off by default.
+    pub fn create_slot(mut self, create: bool) -> Self {
+        self.create_slot = create;
+        self
+    }
+
+    /// Use a temporary slot, made by each connection and gone with it: when the connection breaks,
+    /// the stream ends with [`ErrorKind::Gap`].
+    pub fn temporary_slot(mut self, temporary: bool) -> Self {
+        self.temporary = temporary;
+        self.create_slot |= temporary;
+        self
+    }
+
+    /// Have the slot copied to standbys when it is made (PostgreSQL 17 and newer).
+    pub fn failover_slot(mut self, failover: bool) -> Self {
+        self.failover = failover;
+        self
+    }
+
+    /// Make missing publications with these tables. [`PublicationTables::Never`] by default.
+    pub fn create_publication(mut self, tables: PublicationTables) -> Self {
+        self.create_publication = tables;
+        self
+    }
+
+    /// How values are sent. [`WireFormat::Auto`] by default.
+    pub fn format(mut self, format: WireFormat) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Ask for logical messages whose prefix is one of these; `*` means all. None by default.
+    pub fn messages(mut self, prefixes: Vec<String>) -> Self {
+        self.messages = prefixes;
+        self
+    }
+
+    /// Leave out what came to the server from another node. Off by default.
+    pub fn local_only(mut self, local_only: bool) -> Self {
+        self.local_only = local_only;
+        self
+    }
+
+    /// The longest time between two status updates; a third of the server's `wal_sender_timeout`
+    /// where that is shorter. 10 s by default.
+    pub fn status_interval(mut self, interval: Duration) -> Self {
+        self.status_interval = interval;
+        self
+    }
+
+    /// How long the server may be silent before the connection is given up. 60 s by default.
+    pub fn silence_timeout(mut self, timeout: Duration) -> Self {
+        self.silence_timeout = timeout;
+        self
+    }
+
+    /// How long to wait at the start for a slot that another process holds. 10 s by default.
+    pub fn slot_wait(mut self, wait: Duration) -> Self {
+        self.slot_wait = wait;
+        self
+    }
+
+    /// Close a batch at this many bytes. 256 KiB by default.
+    pub fn batch_bytes(mut self, bytes: usize) -> Self {
+        self.batch_bytes = bytes.max(1);
+        self
+    }
+
+    /// Whether a backlog may be read in gulps over links without distance. On by default.
+    pub fn catch_up(mut self, catch_up: bool) -> Self {
+        self.catch_up = catch_up;
+        self
+    }
+
+    /// The slot's name.
+    pub fn slot(&self) -> &SlotName {
+        &self.slot
+    }
+
+    /// The publications' names.
+    pub fn publications(&self) -> &[PublicationName] {
+        &self.publications
+    }
+
+    /// How the server is reached.
+    pub fn connect_config(&self) -> &ConnectConfig {
+        &self.connect
+    }
+
+    pub(crate) fn first_format(&self, all_types_decode: bool) -> Format {
+        match self.format {
+            WireFormat::Binary => Format::Binary,
+            WireFormat::Auto if all_types_decode => Format::Binary,
+            WireFormat::Auto | WireFormat::Text => Format::Text,
+        }
+    }
+}
