@@ -76,7 +76,6 @@ async fn a_dead_host_leaves_the_turn_to_the_next() {
     assert_eq!(socket.endpoint.port, primary.port());
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     assert!(socket.stream.is_tcp() && !socket.stream.is_tls());
-    socket.stream.set_recv_buffer_size(64 * 1024).unwrap();
 
     // SQL goes where replication went, whatever the order says.
     let sql = sql_connect(&several.at(&socket.endpoint)).await.unwrap();
@@ -204,7 +203,6 @@ async fn a_socket_is_a_host_too() {
         let mut socket = connect_replication(&settings).await.unwrap();
         assert!(!socket.stream.is_tcp() && !socket.stream.is_tls());
         assert!(matches!(&socket.endpoint.host, Host::Unix(path) if *path == primary.socket_dir()));
-        socket.stream.set_recv_buffer_size(64 * 1024).unwrap();
         assert_eq!(ask(&mut socket, "SHOW wal_level").await, "logical");
         sql_connect(&settings).await.unwrap().close().await;
     }

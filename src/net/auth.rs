@@ -186,9 +186,9 @@ fn choose_mechanism(
     match binding {
         Some(binding) if plus => {
             let binding = sasl::ChannelBinding::tls_server_end_point(binding);
-            return Ok((sasl::SCRAM_SHA_256_PLUS, binding));
+            Ok((sasl::SCRAM_SHA_256_PLUS, binding))
         }
-        _ if !plain => return Err(unsupported(dialogue, AuthMethod::Sasl)),
+        _ if !plain => Err(unsupported(dialogue, AuthMethod::Sasl)),
         Some(_) => {
             unbound("the server does not offer it")?;
             Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested()))
