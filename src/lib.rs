@@ -13,6 +13,8 @@ mod timestamp;
 #[cfg(feature = "client")]
 mod budget;
 
+#[cfg(feature = "client")]
+pub mod checkpoint;
 pub mod codec;
 #[cfg(feature = "cli")]
 pub mod config;
@@ -27,7 +29,11 @@ pub mod sink;
 #[cfg(feature = "client")]
 pub mod slot;
 #[cfg(feature = "client")]
+pub mod state_dir;
+#[cfg(feature = "client")]
 pub mod stream;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod wire;
 
 #[cfg(feature = "client")]

@@ -4,7 +4,12 @@
 //! clock. [`value`] knows the types and writes one column's value; the event formats stand on it.
 //! Nothing here knows where a value came from or which sink the bytes go to.
 
+mod error;
+mod format;
+pub mod json;
 mod string;
 pub mod value;
 
+pub use error::{EncodeError, EncodeFault};
+pub use format::{Encoder, EventFormat};
 pub use string::{NotUtf8, write_json_str, write_json_utf8};

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::event::chunk::{Chunk, Lease};
+use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::transaction::TransactionHead;
 use crate::lineage::Lineage;
@@ -27,6 +28,8 @@ pub(crate) struct Arena {
     pub(crate) end: Lsn,
     /// The memory of the vectors above.
     pub(crate) lease: Lease,
+    /// What sinks of one format share.
+    pub(crate) shelf: Shelf,
 }
 
 /// One event of the batch.
@@ -86,6 +89,7 @@ impl Arena {
             fields: Vec::new(),
             end,
             lease: Lease::free(),
+            shelf: Shelf::default(),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::event::arena::{Arena, Head, HeadKind, RowHead, RowShape, Span};
+use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::row::{OldRow, Row};
 use crate::event::transaction::{Transaction, TransactionHead};
@@ -69,6 +70,11 @@ impl Batch {
         &self.arena.lineage
     }
 
+    /// The tables its events are about.
+    pub(crate) fn relations(&self) -> &[Arc<Relation>] {
+        &self.arena.relations
+    }
+
     /// The bytes of log output it stands on; what a sink's batch size is measured in.
     pub fn bytes(&self) -> usize {
         self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
@@ -92,6 +98,12 @@ impl Batch {
                 }
             });
         Batch { arena: Arc::clone(&self.arena), from }
+    }
+
+    /// Where to keep the encoded form for other sinks; `None` for a batch whose front was cut off,
+    /// which no two sinks have alike.
+    pub(crate) fn shelf(&self) -> Option<&Shelf> {
+        (self.from == 0).then_some(&self.arena.shelf)
     }
 
     /// How many handles share this batch's memory.
@@ -164,6 +176,11 @@ impl<'a> Change<'a> {
         &self.event.arena.relations[self.row.relation as usize]
     }
 
+    /// The table's place among the batch's.
+    pub(crate) fn relation_slot(self) -> usize {
+        self.row.relation as usize
+    }
+
     /// The row as it is now; `None` for a delete.
     pub fn new_row(self) -> Option<Row<'a>> {
         match self.row.shape {
@@ -204,6 +221,11 @@ impl<'a> Truncate<'a> {
     /// The table.
     pub fn relation(self) -> &'a Relation {
         &self.event.arena.relations[self.relation as usize]
+    }
+
+    /// The table's place among the batch's.
+    pub(crate) fn relation_slot(self) -> usize {
+        self.relation as usize
     }
 
     /// Whether CASCADE was given.

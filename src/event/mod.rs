@@ -6,6 +6,7 @@
 mod arena;
 mod batch;
 mod chunk;
+mod encoded;
 mod relation;
 mod row;
 mod transaction;
@@ -14,6 +15,7 @@ mod value;
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
 pub use chunk::{Chunk, Lease};
+pub use encoded::Encoded;
 pub use relation::{Column, Oid, Relation, ReplicaIdentity};
 pub use row::{OldRow, Row};
 pub use transaction::Transaction;

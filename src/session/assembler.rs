@@ -49,10 +49,20 @@ pub struct AssemblerOptions {
     pub watch_types: bool,
 }
 
+impl AssemblerOptions {
+    /// Leave nothing out, every logical message included.
+    pub fn everything() -> Self {
+        Self { messages: vec!["*".to_owned()], ..Self::default() }
+    }
+}
+
 /// Turns the frames of one connection into batches.
 #[derive(Debug)]
 pub struct Assembler {
     relations: HashMap<Oid, Arc<Relation>>,
+    /// Names of types that are not built in; the server sends them before the relations that use
+    /// them.
+    types: HashMap<Oid, String>,
     open: Option<Open>,
     arena: Arena,
     handed: HandedOut,
@@ -90,6 +100,7 @@ impl Assembler {
     pub fn new(lineage: Arc<Lineage>, handed: HandedOut, options: AssemblerOptions) -> Self {
         Self {
             relations: HashMap::new(),
+            types: HashMap::new(),
             open: None,
             arena: Arena::new(lineage, handed.end),
             handed,
@@ -229,7 +240,11 @@ impl Assembler {
                 self.relation(&relation);
                 Ok(())
             }
-            Message::Type { .. } => Ok(()),
+            Message::Type { oid, schema, name } => {
+                let schema = if schema.is_empty() { "pg_catalog" } else { schema };
+                self.types.insert(oid, format!("{schema}.{name}"));
+                Ok(())
+            }
             Message::Origin { name, .. } => self.origin(name),
             Message::Truncate { relations, cascade, restart_identity } => {
                 self.truncate(start, relations, cascade, restart_identity)
@@ -331,7 +346,7 @@ impl Assembler {
     }
 
     fn relation(&mut self, message: &RelationMessage<'_>) {
-        let relation = relation_of(message);
+        let relation = relation_of(message, &self.types);
         if self.options.watch_types && self.undecodable.is_none() {
             let types = relation.columns.iter().map(|column| column.type_oid);
             let registry = TypeRegistry::builtin();
@@ -462,7 +477,7 @@ fn push_change(arena: &mut Arena, open: &mut Open, lsn: Lsn, kind: HeadKind) {
     arena.heads.push(Head { transaction: open.transaction, index: open.index, lsn, kind });
 }
 
-fn relation_of(message: &RelationMessage<'_>) -> Relation {
+fn relation_of(message: &RelationMessage<'_>, types: &HashMap<Oid, String>) -> Relation {
     Relation {
         oid: message.oid,
         schema: if message.schema.is_empty() { "pg_catalog" } else { message.schema }.to_owned(),
@@ -478,6 +493,7 @@ fn relation_of(message: &RelationMessage<'_>) -> Relation {
             .map(|column| Column {
                 name: column.name.to_owned(),
                 type_oid: column.type_oid,
+                type_name: types.get(&column.type_oid).cloned(),
                 type_modifier: column.type_modifier,
                 in_identity: column.in_identity,
             })

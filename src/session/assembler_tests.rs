@@ -2,85 +2,70 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
 use crate::event::{Event, Value};
 use crate::name::{ServerIdentity, SystemId, Timeline};
+use crate::testing::Frames;
 
-/// Writes what a server would send.
+/// Frames about one table.
 #[derive(Default)]
-struct Script(BytesMut);
+struct Script(Frames);
 
 impl Script {
-    fn frame(&mut self, lsn: u64, payload: &[u8]) -> &mut Self {
-        self.0.put_u8(b'd');
-        self.0.put_u32(4 + 25 + payload.len() as u32);
-        self.0.put_u8(b'w');
-        self.0.put_u64(lsn);
-        self.0.put_u64(lsn);
-        self.0.put_i64(0);
-        self.0.put_slice(payload);
-        self
-    }
-
     fn keepalive(&mut self, end: u64) -> &mut Self {
-        self.0.put_u8(b'd');
-        self.0.put_u32(4 + 18);
-        self.0.put_u8(b'k');
-        self.0.put_u64(end);
-        self.0.put_i64(0);
-        self.0.put_u8(0);
+        self.0.keepalive(end);
         self
     }
 
     fn begin(&mut self, commit: u64) -> &mut Self {
-        let mut payload = vec![b'B'];
-        payload.extend(commit.to_be_bytes());
-        payload.extend([0; 8]);
-        payload.extend(731u32.to_be_bytes());
-        self.frame(commit, &payload)
+        self.0.begin(commit);
+        self
     }
 
     fn commit(&mut self, commit: u64) -> &mut Self {
-        let mut payload = vec![b'C', 0];
-        payload.extend(commit.to_be_bytes());
-        payload.extend((commit + 8).to_be_bytes());
-        payload.extend([0; 8]);
-        self.frame(commit, &payload)
+        self.0.commit(commit);
+        self
     }
 
     fn relation(&mut self) -> &mut Self {
-        let mut payload = b"R\0\0\0\x09public\0t\0d\0\x02".to_vec();
-        payload.extend(b"\x01id\0\0\0\0\x17\xff\xff\xff\xff");
-        payload.extend(b"\0note\0\0\0\0\x19\xff\xff\xff\xff");
-        self.frame(0, &payload)
+        let column = |name: &str, type_oid, in_identity| Column {
+            name: name.to_owned(),
+            type_oid: Oid::new(type_oid),
+            type_name: None,
+            type_modifier: -1,
+            in_identity,
+        };
+        self.0.relation(&Relation {
+            oid: Oid::new(9),
+            schema: "public".to_owned(),
+            name: "t".to_owned(),
+            replica_identity: ReplicaIdentity::Default,
+            columns: vec![column("id", 23, true), column("note", 25, false)],
+        });
+        self
     }
 
     fn insert(&mut self, lsn: u64, id: &str) -> &mut Self {
-        let mut payload = b"I\0\0\0\x09N\0\x02t".to_vec();
-        payload.extend((id.len() as u32).to_be_bytes());
-        payload.extend(id.as_bytes());
-        payload.push(b'n');
-        self.frame(lsn, &payload)
+        self.0.insert(lsn, Oid::new(9), &[Value::Text(id.as_bytes()), Value::Null]);
+        self
     }
 
-    fn message(&mut self, lsn: u64, transactional: bool) -> &mut Self {
-        let mut payload = vec![b'M', u8::from(transactional)];
-        payload.extend(lsn.to_be_bytes());
-        payload.extend(b"p\0\0\0\0\x02hi");
-        self.frame(lsn, &payload)
+    fn message(&mut self, lsn: u64) -> &mut Self {
+        self.0.free_message(lsn, "p", b"hi");
+        self
     }
 
     fn chunk(&mut self) -> Chunk {
-        Chunk { bytes: self.0.split().freeze(), lease: Lease::free() }
+        self.0.chunk()
     }
 }
 
 fn assembler(handed: HandedOut) -> Assembler {
     let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
-    let options = AssemblerOptions { messages: vec!["*".to_owned()], ..Default::default() };
+    let options = AssemblerOptions::everything();
     Assembler::new(Arc::new(Lineage::single(identity)), handed, options)
 }
 
@@ -156,13 +141,13 @@ fn idle_progress_is_an_empty_batch() {
 fn a_message_at_the_end_of_a_commit_is_not_lost() {
     let mut it = assembler(HandedOut { end: Lsn::new(108), partial: None });
     let mut script = Script::default();
-    it.push(script.message(108, false).chunk()).unwrap();
+    it.push(script.message(108).chunk()).unwrap();
     let batch = take(&mut it).unwrap();
     assert_eq!(batch.len(), 1);
     assert_eq!(batch.after(Lsn::new(108)).len(), 1);
     assert_eq!(batch.after(Lsn::new(109)).len(), 0);
     let mut again = assembler(it.handed_out());
-    again.push(script.message(108, false).chunk()).unwrap();
+    again.push(script.message(108).chunk()).unwrap();
     assert!(take(&mut again).is_none());
 }
 
@@ -203,9 +188,9 @@ fn story() -> Bytes {
         for row in 0..rows {
             script.insert(commit - row / 2 * 50, &format!("{commit}-{row}"));
         }
-        script.commit(commit).message(commit + 8, false).keepalive(commit + 20);
+        script.commit(commit).message(commit + 8).keepalive(commit + 20);
     }
-    script.0.freeze()
+    script.chunk().bytes
 }
 
 fn frame_ends(bytes: &[u8]) -> Vec<usize> {

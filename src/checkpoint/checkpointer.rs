@@ -1,0 +1,213 @@
+//! From proven positions to what the slot may be told.
+
+use std::collections::BTreeMap;
+
+use super::{Checkpoint, CheckpointError, CheckpointStore, SinkProgress};
+use crate::lsn::Lsn;
+use crate::name::SinkName;
+
+/// A position that the slot may be told: a checkpoint that covers it has been saved.
+///
+/// Only a [`Checkpointer`] makes one out of progress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Confirmed(Lsn);
+
+impl Confirmed {
+    /// For the low-level stream, whose caller says that everything before `end` is durable. Nothing
+    /// here can know.
+    pub(crate) fn vouched_by_caller(end: Lsn) -> Self {
+        Self(end)
+    }
+
+    /// The position.
+    pub const fn lsn(self) -> Lsn {
+        self.0
+    }
+}
+
+/// Where every sink stands, at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// The sinks by name.
+    pub members: BTreeMap<SinkName, Member>,
+}
+
+/// One sink in a [`Tally`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// How far it has come.
+    pub progress: SinkProgress,
+    /// What of it the slot waits for.
+    pub held: Held,
+}
+
+/// What of a sink holds the slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// It is required: the slot waits for its cursor.
+    ByCursor,
+    /// It is required, and a spool that is durable up to here stands in for it.
+    BySpool(Lsn),
+    /// It is not required.
+    Not,
+}
+
+impl Member {
+    /// The position before which nothing is needed again; `None` for a sink that holds nothing.
+    fn durable(&self) -> Option<Lsn> {
+        match self.held {
+            Held::ByCursor => Some(self.progress.cursor),
+            Held::BySpool(end) => Some(self.progress.cursor.max(end)),
+            Held::Not => None,
+        }
+    }
+}
+
+impl Tally {
+    /// The frontier that lets the slot release WAL: what every required sink, or its spool, has made
+    /// durable. `None` when no sink is required: then it must not move.
+    pub fn retain(&self) -> Option<Lsn> {
+        self.members.values().filter_map(Member::durable).min()
+    }
+}
+
+/// Saves progress and says what that confirms.
+pub struct Checkpointer {
+    store: Box<dyn CheckpointStore>,
+    /// What the store holds; `None` before the first.
+    saved: Option<Checkpoint>,
+}
+
+impl std::fmt::Debug for Checkpointer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Checkpointer").field("saved", &self.saved).finish_non_exhaustive()
+    }
+}
+
+impl Checkpointer {
+    /// Read what `store` holds.
+    pub async fn open(store: impl CheckpointStore + 'static) -> Result<Self, CheckpointError> {
+        let mut store: Box<dyn CheckpointStore> = Box::new(store);
+        let saved = store.load().await?;
+        Ok(Self { store, saved })
+    }
+
+    /// What was saved last; `None` when nothing ever was.
+    pub fn saved(&self) -> Option<&Checkpoint> {
+        self.saved.as_ref()
+    }
+
+    /// What the slot may be told by what was saved last.
+    pub fn confirmed(&self) -> Option<Confirmed> {
+        self.saved.as_ref().map(|saved| Confirmed(saved.confirmed))
+    }
+
+    /// Save `checkpoint` as it is: the first one, or one whose options, timeline or members changed.
+    ///
+    /// # Errors
+    /// When it cannot be saved; what was confirmed before stays.
+    ///
+    /// # Cancel safety
+    /// When dropped, the store may hold either; call it again.
+    pub async fn begin(&mut self, checkpoint: Checkpoint) -> Result<Confirmed, CheckpointError> {
+        self.store.save(&checkpoint).await?;
+        let confirmed = Confirmed(checkpoint.confirmed);
+        self.saved = Some(checkpoint);
+        Ok(confirmed)
+    }
+
+    /// Save where the sinks stand. Sinks that `tally` does not name keep their entry.
+    ///
+    /// Invariants I1, I2 and I7 hold by construction: what is confirmed is folded from the same
+    /// positions that are saved, never falls, and is answered after the store has taken them.
+    ///
+    /// # Errors
+    /// When it cannot be saved, or when a cursor would fall; what was confirmed before stays.
+    ///
+    /// # Cancel safety
+    /// When dropped, the store may hold either; call it again.
+    pub async fn save(&mut self, tally: &Tally) -> Result<Confirmed, CheckpointError> {
+        let mut next = self.saved.clone().ok_or(CheckpointError::NotBegun)?;
+        for (sink, member) in &tally.members {
+            let progress = member.progress;
+            let saved = next.sinks.insert(sink.clone(), progress);
+            let floor = saved.map(|saved| saved.cursor).max(progress.data_end);
+            if let Some(floor) = floor.filter(|floor| progress.cursor < *floor) {
+                let (sink, saved, cursor) = (sink.clone(), floor, progress.cursor);
+                return Err(CheckpointError::Backwards { sink, saved, cursor });
+            }
+        }
+        next.confirmed = tally.retain().map_or(next.confirmed, |end| end.max(next.confirmed));
+        self.begin(next).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{checkpoint, sink};
+    use super::super::{MemoryStore, StoreFuture};
+    use super::*;
+
+    fn tally(members: &[(&str, u64, Held)]) -> Tally {
+        let member = |&(name, cursor, held): &(&str, u64, Held)| {
+            let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
+            (sink(name), Member { progress, held })
+        };
+        Tally { members: members.iter().map(member).collect() }
+    }
+
+    async fn begun() -> Checkpointer {
+        let mut it = Checkpointer::open(MemoryStore::default()).await.unwrap();
+        assert_eq!(it.confirmed(), None);
+        assert!(matches!(it.save(&tally(&[])).await, Err(CheckpointError::NotBegun)));
+        assert_eq!(it.begin(checkpoint(5)).await.unwrap().lsn(), Lsn::new(5));
+        it
+    }
+
+    #[tokio::test]
+    async fn the_slowest_required_sink_decides() {
+        let mut it = begun().await;
+        let held = [("a", 20, Held::ByCursor), ("b", 9, Held::BySpool(Lsn::new(15)))];
+        assert_eq!(it.save(&tally(&held)).await.unwrap().lsn(), Lsn::new(15));
+        let best_effort = [("a", 30, Held::ByCursor), ("b", 9, Held::Not)];
+        assert_eq!(it.save(&tally(&best_effort)).await.unwrap().lsn(), Lsn::new(30));
+        let saved = it.saved().unwrap();
+        assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
+        assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
+    }
+
+    #[tokio::test]
+    async fn nothing_falls_and_nobody_required_means_nothing_moves() {
+        let mut it = begun().await;
+        let one = |cursor| tally(&[("a", cursor, Held::ByCursor)]);
+        assert_eq!(it.save(&one(3)).await.unwrap().lsn(), Lsn::new(5));
+        assert!(matches!(it.save(&one(2)).await, Err(CheckpointError::Backwards { .. })));
+        let none = tally(&[("a", 50, Held::Not)]);
+        assert_eq!(it.save(&none).await.unwrap().lsn(), Lsn::new(5));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_confirmed_that_could_not_be_saved() {
+        /// Takes one checkpoint, then no more.
+        struct Full(MemoryStore, usize);
+        impl CheckpointStore for Full {
+            fn load(&mut self) -> StoreFuture<'_, Option<Checkpoint>> {
+                self.0.load()
+            }
+            fn save<'a>(&'a mut self, checkpoint: &'a Checkpoint) -> StoreFuture<'a, ()> {
+                self.1 += 1;
+                if self.1 == 1 {
+                    return self.0.save(checkpoint);
+                }
+                let source = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                let (operation, path) = ("write", "checkpoint".into());
+                Box::pin(async move { Err(CheckpointError::Io { operation, path, source }) })
+            }
+        }
+        let mut it = Checkpointer::open(Full(MemoryStore::default(), 0)).await.unwrap();
+        it.begin(checkpoint(5)).await.unwrap();
+        it.save(&tally(&[("a", 9, Held::ByCursor)])).await.unwrap_err();
+        assert_eq!(it.confirmed().unwrap().lsn(), Lsn::new(5));
+        assert_eq!(it.saved(), Some(&checkpoint(5)));
+    }
+}

@@ -1,0 +1,39 @@
+//! Why a change could not be put into a sink's format.
+
+use crate::codec::value::ValueError;
+use crate::lsn::Position;
+
+/// A change that cannot be encoded. It names the change and the column, never the value.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the change at {} of {table}, column {column:?}, cannot be written: {fault}", place(.position))]
+pub struct EncodeError {
+    /// Which change.
+    pub position: Position,
+    /// Its table, with the schema.
+    pub table: String,
+    /// The column.
+    pub column: String,
+    /// What is wrong with it.
+    #[source]
+    pub fault: EncodeFault,
+}
+
+/// What is wrong with a column's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EncodeFault {
+    /// The value cannot be written.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The row's identity is not known: the server left the key column out as unchanged and logged
+    /// no old row.
+    #[error("a key column was neither sent nor logged")]
+    KeyUnknown,
+}
+
+fn place(position: &Position) -> String {
+    match position {
+        Position::Logged { commit_lsn, index } => format!("{commit_lsn}:{index}"),
+        Position::Read { point, chunk, index } => format!("{point}:{chunk}:{index}"),
+    }
+}
