@@ -23,12 +23,22 @@ pub mod codec;
 pub mod config;
 pub mod event;
 #[cfg(feature = "client")]
+pub mod fanout;
+#[cfg(feature = "client")]
+pub mod monitor;
+#[cfg(feature = "client")]
 pub mod net;
+#[cfg(feature = "client")]
+pub mod pipeline;
 #[cfg(feature = "client")]
 pub mod publication;
 pub mod session;
 #[cfg(feature = "client")]
+pub mod shutdown;
+#[cfg(feature = "client")]
 pub mod sink;
+#[cfg(feature = "client")]
+pub mod sinks;
 #[cfg(feature = "client")]
 pub mod slot;
 #[cfg(feature = "client")]
@@ -48,6 +58,10 @@ pub use name::{
     NameError, PublicationName, Secret, ServerIdentity, SinkName, SlotName, SystemId, Timeline,
     quote_identifier, quote_literal,
 };
+#[cfg(feature = "client")]
+pub use pipeline::Pipeline;
+#[cfg(feature = "client")]
+pub use shutdown::Shutdown;
 #[cfg(feature = "client")]
 pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
 pub use table_pattern::{TablePattern, TablePatternError};

@@ -18,6 +18,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::codec::value::TypeRegistry;
 use crate::event::Batch;
 use crate::lineage::Lineage;
 use crate::lsn::{Lsn, Position};
@@ -107,12 +108,15 @@ pub struct OpenContext {
     /// Whether other sinks of the pipeline write the same format, so that a batch's encoding is
     /// worth keeping for them.
     pub share_encoding: bool,
+    /// How values of each type are read.
+    pub types: Arc<TypeRegistry>,
 }
 
 impl OpenContext {
     /// The context of a sink that starts with nothing behind it.
     pub fn new(sink: SinkName, slot: SlotName, lineage: Arc<Lineage>) -> Self {
-        Self { sink, slot, lineage, cursor: None, share_encoding: false }
+        let types = Arc::new(TypeRegistry::builtin());
+        Self { sink, slot, lineage, cursor: None, share_encoding: false, types }
     }
 }
 

@@ -1,12 +1,11 @@
 //! The throwaway primary: it answers, restarts, keeps its port, and leaves nothing behind, even
 //! when its test is killed.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Primary, eventually};
+use crate::support::{Primary, Program, docker_or_skip, eventually, every_major};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -91,11 +90,34 @@ fn dropping_it_leaves_no_process_and_no_file() {
     assert!(processes_naming(&root).is_empty());
 }
 
+#[test]
+fn every_major_version_runs_side_by_side() {
+    let primaries: Vec<Primary> =
+        every_major().into_iter().map(|server| Primary::builder().start_on(server)).collect();
+    for primary in &primaries {
+        let version = primary.query_one_text("SHOW server_version_num").unwrap();
+        assert_eq!(version.parse::<u32>().unwrap() / 10_000, primary.major());
+    }
+}
+
+#[test]
+fn a_primary_in_docker_is_the_same_value() {
+    let Some(server) = docker_or_skip() else { return };
+    let primary = Primary::builder().start_on(server);
+    primary.sql("CREATE TABLE t (n int)");
+    primary.stop_immediate();
+    primary.start_again();
+    assert_eq!(primary.query_one_text("SELECT count(*) FROM t").as_deref(), Some("0"));
+    assert!(std::net::TcpStream::connect(("127.0.0.1", primary.port())).is_ok());
+}
+
 /// Not a test by itself: [`killing_the_test_kills_the_server`] runs it in a process of its own.
 #[test]
 fn a_primary_to_be_orphaned() {
     let Some(report) = std::env::var_os("WALCAST_TEST_ORPHAN") else { return };
     let primary = Primary::start();
+    let log = primary.root().join("log");
+    let _child = Program::new("tail", ["-f".as_ref(), log.as_os_str()]).start();
     std::fs::write(&report, primary.root().as_os_str().as_encoded_bytes()).unwrap();
     loop {
         std::thread::park();
@@ -112,7 +134,6 @@ fn killing_the_test_kills_the_server() {
         .env("WALCAST_TEST_ORPHAN", &report)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .process_group(0)
         .spawn()
         .unwrap();
     let root = eventually("the other test has its primary", SOON, || {
@@ -120,11 +141,10 @@ fn killing_the_test_kills_the_server() {
         path.join("s").exists().then_some(path)
     });
     assert!(!processes_naming(&root).is_empty());
-    // SIGKILL for the whole group, as a runner does at its time limit.
-    let group = format!("-{}", test.id());
-    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    // Only the test itself: nothing it started hears of it but by the closing of its pipes.
+    test.kill().unwrap();
     test.wait().unwrap();
-    eventually("server and files are gone", SOON, || {
+    eventually("server, child and files are gone", SOON, || {
         processes_naming(&root).is_empty() && !root.exists()
     });
 }

@@ -12,6 +12,7 @@ use crate::event::row::{OldRow, Row};
 use crate::event::transaction::{Transaction, TransactionHead};
 use crate::lineage::Lineage;
 use crate::lsn::{Lsn, Position};
+use crate::timestamp::Timestamp;
 use crate::wire::pgoutput::OldKind;
 
 /// Events in the order the server committed them.
@@ -20,6 +21,10 @@ pub struct Batch {
     arena: Arc<Arena>,
     from: usize,
 }
+
+/// A place in the order of all events: commit LSN and index, Begin at 0 and Commit past every change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mark(Lsn, u64);
 
 /// One event of a [`Batch`].
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +85,46 @@ impl Batch {
         self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
     }
 
+    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of one
+    /// that was written.
+    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
+        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
+    }
+
+    /// The place of its last event in the order of all events; `None` when it has none.
+    pub(crate) fn last_mark(&self) -> Option<Mark> {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        heads.last().map(|head| self.mark_of(head))
+    }
+
+    fn mark_of(&self, head: &Head) -> Mark {
+        match head.kind {
+            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
+            _ => {
+                let transaction = &self.arena.transactions[head.transaction as usize];
+                Mark(transaction.commit_lsn, head.index)
+            }
+        }
+    }
+
+    /// What it counts for in a queue, in bytes: what it stands on and its own few vectors.
+    pub fn weight(&self) -> usize {
+        self.bytes() + self.arena.bytes()
+    }
+
+    /// The commit LSN of its first event, or its end when it has none.
+    pub fn start(&self) -> Lsn {
+        match self.arena.heads.get(self.from) {
+            None => self.end(),
+            Some(head) => match head.kind {
+                HeadKind::Message { transactional: false, .. } => head.lsn,
+                _ => self.arena.transactions[head.transaction as usize].commit_lsn,
+            },
+        }
+    }
+
     /// The last event's position; `None` when there is none but idle progress.
     pub fn last_position(&self) -> Option<Position> {
         let last = self.arena.heads.last().filter(|_| !self.is_empty())?;
@@ -104,6 +149,36 @@ impl Batch {
     /// which no two sinks have alike.
     pub(crate) fn shelf(&self) -> Option<&Shelf> {
         (self.from == 0).then_some(&self.arena.shelf)
+    }
+
+    /// The end of the last transaction it completes that holds a change, or the last
+    /// non-transactional message: what a sink that stores its own position must not fall behind.
+    pub fn data_end(&self) -> Option<Lsn> {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        heads.iter().rev().find_map(|head| match head.kind {
+            HeadKind::Message { transactional: false, .. } => Some(head.lsn),
+            HeadKind::Commit => {
+                let end = self.arena.transactions[head.transaction as usize].end?;
+                end.last.map(|_| end.end_lsn)
+            }
+            _ => None,
+        })
+    }
+
+    /// The last commit in it: where it ends and when it happened.
+    pub fn last_commit(&self) -> Option<(Lsn, Timestamp)> {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        let commit = heads.iter().rfind(|head| matches!(head.kind, HeadKind::Commit))?;
+        let transaction = &self.arena.transactions[commit.transaction as usize];
+        transaction.end.map(|end| (end.end_lsn, transaction.commit_time))
+    }
+
+    /// Whether it begins where no transaction is open.
+    pub fn begins_outside(&self) -> bool {
+        match self.arena.heads.get(self.from).map(|head| head.kind) {
+            None | Some(HeadKind::Begin | HeadKind::Message { transactional: false, .. }) => true,
+            Some(_) => false,
+        }
     }
 
     /// How many handles share this batch's memory.

@@ -327,7 +327,8 @@ impl Assembler {
             head.end = Some(TransactionEnd { end_lsn, last: open.last });
             self.arena.heads.push(Head {
                 transaction: open.transaction,
-                index: open.index,
+                // After every change of the transaction.
+                index: u64::MAX,
                 lsn: commit_lsn,
                 kind: HeadKind::Commit,
             });

@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::budget::Budget;
+use crate::checkpoint::Confirmed;
 use crate::event::Batch;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
@@ -255,6 +256,16 @@ impl ReplicationStream {
             .is_some_and(|(commit_lsn, index)| index > 0 && commit_lsn >= self.handed.end)
     }
 
+    /// Connect again and read from what is confirmed, leaving nothing out: what was handed out since
+    /// comes again.
+    pub(crate) fn rewind(&mut self) {
+        if matches!(self.state, State::Ended) {
+            return;
+        }
+        self.handed = HandedOut { end: self.shared.progress.borrow().flush, partial: None };
+        self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
+    }
+
     /// End the stream in order: what was confirmed is reported once more, then the server lets go.
     ///
     /// # Cancel safety
@@ -407,11 +418,12 @@ impl Confirmer {
     /// # Errors
     /// [`StreamError::NotHandedOut`] when the stream has not come that far.
     pub fn vouch_durable(&self, end: Lsn) -> Result<()> {
-        self.report(Progress { flush: end, apply: end })
+        self.report(Confirmed::vouched_by_caller(end), end)
     }
 
-    /// Report what a ledger found.
-    pub(crate) fn report(&self, progress: Progress) -> Result<()> {
+    /// Tell the slot what is confirmed, and what a quorum has made durable.
+    pub(crate) fn report(&self, confirmed: Confirmed, apply: Lsn) -> Result<()> {
+        let progress = Progress { flush: confirmed.lsn(), apply };
         let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
         let end = progress.flush.max(progress.apply);
         if end > handed_out {
@@ -427,6 +439,11 @@ impl Confirmer {
             changed
         });
         Ok(())
+    }
+
+    /// The end of what was handed out.
+    pub fn handed_out(&self) -> Lsn {
+        Lsn::new(self.shared.handed_out.load(Ordering::Relaxed))
     }
 
     /// What was confirmed.

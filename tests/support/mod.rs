@@ -20,7 +20,7 @@ mod tether;
 mod tmpfs;
 mod wait;
 
-pub(crate) use authority::{Authority, Issued, Signature, self_signed, write_private};
+pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use primary::{Primary, PrimaryBuilder};
@@ -62,4 +62,23 @@ pub(crate) fn skip(why: &str) {
         // One write per line, so that tests side by side do not mix theirs.
         list.write_all(format!("{test}: {why}\n").as_bytes()).unwrap();
     }
+}
+
+/// The dockerized server, for a test that shows something there as well; without an engine the
+/// test is skipped, or fails where `scripts/test --docker` promised one.
+pub(crate) fn docker_or_skip() -> Option<Server> {
+    match Server::docker(None) {
+        Ok(server) => Some(server),
+        Err(missing) if std::env::var_os("WALCAST_TEST_DOCKER").is_some() => panic!("{missing}"),
+        Err(missing) => {
+            skip(&missing.to_string());
+            None
+        }
+    }
+}
+
+/// A server of each major version that walcast supports; says which ones are not here.
+pub(crate) fn every_major() -> Vec<Server> {
+    let found = (14..=18).map(|major| Server::local(Some(major)));
+    found.filter_map(|server| server.map_err(|missing| skip(&missing.to_string())).ok()).collect()
 }

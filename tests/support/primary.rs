@@ -106,17 +106,18 @@ impl PrimaryBuilder {
     pub(crate) fn start_on(self, server: Server) -> Primary {
         let (root, owner) = template::short_directory();
         let data = root.join("data");
+        let container = format!("walcast-{}", root.file_name().unwrap().to_string_lossy());
+        let mut command = server.command("postgres", &root, owner, &container);
+        command.arg("-D").arg(&data);
+        let container = server.in_docker().then_some(container.as_str());
+        // First of all: from here on everything below `root` is the supervisor's to take away.
+        let supervisor = Supervisor::new(&root, container, owner, &command);
+
         template::make_cluster(&server, owner, &data, self.fresh_system_id);
         let (port, port_holder) = hold_port();
         fs::create_dir(root.join("s")).unwrap();
         owner.own(&root.join("s"));
         self.configure(&root, owner, port);
-
-        let container = format!("walcast-{}", root.file_name().unwrap().to_string_lossy());
-        let mut command = server.command("postgres", &root, owner, &container);
-        command.arg("-D").arg(&data);
-        let container = server.in_docker().then_some(container.as_str());
-        let supervisor = Supervisor::new(&root, container, owner, &command);
         let primary = Primary {
             server,
             owner,

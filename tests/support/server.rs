@@ -77,29 +77,32 @@ impl Server {
             })
     }
 
-    /// The image `walcast-postgres:<major>` in the Docker engine that answers here.
+    /// An image `walcast-postgres:<major>` in the Docker engine that answers here.
     pub(crate) fn docker(major: Option<u32>) -> Result<Server, MissingServer> {
-        let answered = |mut command: Command| {
-            command.output().ok().filter(|output| output.status.success()).is_some()
-        };
         let mut engine = Command::new("docker");
         engine.args(["version", "--format", "{{.Server.Version}}"]);
-        if !answered(engine) {
+        if !engine.output().is_ok_and(|output| output.status.success()) {
             return Err(MissingServer(
                 "no Docker engine answers here; `scripts/test --docker` installs and starts one"
                     .into(),
             ));
         }
-        let major = major.unwrap_or(15);
-        let image = format!("walcast-postgres:{major}");
-        let mut inspect = Command::new("docker");
-        inspect.args(["image", "inspect", &image]);
-        if !answered(inspect) {
-            return Err(MissingServer(format!(
-                "the Docker engine has no image {image}; docker/make-image makes it"
-            )));
+        let mut list = Command::new("docker");
+        list.args(["image", "ls", "--format", "{{.Tag}}", "walcast-postgres"]);
+        let output = list.output().expect("docker starts, it just did");
+        let tags = String::from_utf8_lossy(&output.stdout).into_owned();
+        let majors = tags.lines().filter_map(|tag| tag.parse::<u32>().ok());
+        match majors.filter(|found| major.is_none_or(|wanted| wanted == *found)).max() {
+            Some(major) => {
+                let image = format!("walcast-postgres:{major}");
+                Ok(Server { major, origin: Origin::Docker { image } })
+            }
+            None => Err(MissingServer(
+                "the Docker engine has no image walcast-postgres of the wanted major version; \
+                 docker/make-image makes one"
+                    .into(),
+            )),
         }
-        Ok(Server { major, origin: Origin::Docker { image } })
     }
 
     /// Every major on this machine, once each, the preferred one first.
@@ -161,6 +164,8 @@ impl Server {
                 command.args(["run", "--rm", "--network", "host", "--init=false"]);
                 command.args(["--name", container, "--label", "walcast-test"]);
                 command.arg("--user").arg(format!("{}:{}", owner.uid, owner.gid));
+                // initdb wants a name for the user it runs as.
+                command.args(["--volume", "/etc/passwd:/etc/passwd:ro"]);
                 command.arg("--volume").arg(format!("{0}:{0}", root.display()));
                 command.args(["--shm-size", "256m", "--env", "LC_ALL=C", image, program]);
                 command

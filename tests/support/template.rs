@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::server::{Owner, Server};
+use super::tether::Tether;
 
 const INITDB: [&str; 9] = [
     "--username",
@@ -60,12 +61,12 @@ fn template(server: &Server, owner: Owner) -> PathBuf {
     if !finished.exists() {
         // Made where the server's user can reach it, then moved in by a name that appears whole.
         let (root, owner) = short_directory();
+        let _removes = Tether::new("rm -rf \"$1\"", &[root.as_os_str()]);
         let partial = store.join(format!("{name}.partial"));
         let _ = fs::remove_dir_all(&partial);
         initdb(server, owner, &root.join("data"));
         copy(&root.join("data"), &partial);
         fs::rename(&partial, &finished).unwrap();
-        fs::remove_dir_all(&root).unwrap();
     }
     finished
 }

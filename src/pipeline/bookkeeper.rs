@@ -1,0 +1,95 @@
+//! Saves what the lanes have proven, then tells the slot.
+//!
+//! The only caller of [`Checkpointer::save`]. It waits for lanes to have something to tell, folds it,
+//! saves it and reports what that confirms; never the other way round. A checkpoint that cannot be
+//! saved confirms nothing and is tried again. Progress that is only idle is saved at most once per
+//! status interval.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::checkpoint::{Checkpointer, Tally};
+use crate::fanout::Ledger;
+use crate::monitor::Monitor;
+use crate::stream::{Backoff, Confirmer};
+use crate::{Error, Result};
+
+/// The least time between two saves.
+const SAVE_GAP: Duration = Duration::from_millis(10);
+
+/// See the [module](self).
+pub(super) struct Bookkeeper {
+    pub(super) ledger: Ledger,
+    pub(super) checkpointer: Checkpointer,
+    pub(super) confirmer: Confirmer,
+    pub(super) monitor: Monitor,
+    pub(super) status_interval: Duration,
+    /// Set when every lane has ended: one last save, whatever it holds.
+    pub(super) finished: watch::Receiver<bool>,
+}
+
+impl Bookkeeper {
+    /// Save and confirm until the lanes have ended.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a save that nothing was told of.
+    pub(super) async fn run(mut self) -> Result<()> {
+        let mut saved = Tally::default();
+        let mut last_save = Instant::now();
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            let finished = *self.finished.borrow_and_update();
+            let tally = self.ledger.tally();
+            let gap = if only_idle(&saved, &tally) { self.status_interval } else { SAVE_GAP };
+            let due = last_save + gap;
+            if tally != saved && (finished || Instant::now() >= due) {
+                match self.save(&tally).await {
+                    Ok(()) => {
+                        saved = tally;
+                        last_save = Instant::now();
+                        backoff.reset();
+                        continue;
+                    }
+                    Err(error) if finished => return Err(error),
+                    Err(error) => {
+                        let wait = backoff.next();
+                        tracing::error!(%error, ?wait, "progress could not be saved");
+                        self.monitor.set_state_error(Some(error.to_string()));
+                        tokio::time::sleep(wait).await;
+                        continue;
+                    }
+                }
+            }
+            if finished {
+                return Ok(());
+            }
+            let pending = tally != saved;
+            tokio::select! {
+                () = self.ledger.changed() => {}
+                () = tokio::time::sleep_until(due), if pending => {}
+                changed = self.finished.changed() => {
+                    if changed.is_err() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    async fn save(&mut self, tally: &Tally) -> Result<()> {
+        let confirmed = self.checkpointer.save(tally).await.map_err(Error::from)?;
+        self.monitor.set_state_error(None);
+        let apply = self.ledger.quorum_frontier(tally).unwrap_or(confirmed.lsn());
+        self.confirmer.report(confirmed, apply.max(confirmed.lsn()))
+    }
+}
+
+/// Whether nothing but idle progress lies between two tallies.
+fn only_idle(before: &Tally, after: &Tally) -> bool {
+    before.members.len() == after.members.len()
+        && before.members.iter().zip(&after.members).all(|((name, before), (other, after))| {
+            name == other && before.progress.data_end == after.progress.data_end
+        })
+}

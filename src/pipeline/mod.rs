@@ -1,0 +1,183 @@
+//! One source, many sinks, progress that survives.
+//!
+//! A [`Pipeline`] is described, then [`run`](Pipeline::run). Running, it reads the checkpoint, opens
+//! the stream where that says, gives each sink a lane, and lets nothing reach the slot that is not in
+//! a saved checkpoint. Three tasks carry it besides the lanes: the wire task on a thread of its own,
+//! so that a sink that blocks its executor cannot starve the server of answers; the fan-out, which
+//! reads the stream; and the bookkeeper, which saves and confirms.
+//!
+//! ```text
+//!   stream ─► fan-out ─┬─► lane 1 ─┐ status
+//!                      ├─► lane 2 ─┼────────► bookkeeper: tally, save, then confirm ─► stream
+//!                      └─► lane N ─┘
+//! ```
+
+mod bookkeeper;
+mod error;
+mod run;
+mod wire_thread;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::fanout::LaneSettings;
+use crate::monitor::Monitor;
+use crate::name::SinkName;
+use crate::shutdown::Shutdown;
+use crate::sink::{BoxSink, Sink};
+use crate::stream::Source;
+use crate::{Error, ErrorKind, Result};
+
+pub use error::PipelineError;
+
+/// Bytes in flight by default.
+const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;
+/// The least that a pipeline can work with.
+const MEMORY_MIN: usize = 1024 * 1024;
+
+/// Streams a source into sinks. See the [module](self).
+///
+/// ```no_run
+/// use walcast::sinks::file::FileSink;
+/// use walcast::{Pipeline, Shutdown, Source};
+/// # async fn example() -> walcast::Result<()> {
+/// let source = Source::new("postgres://localhost/shop", "walcast", ["shop"])?.create_slot(true);
+/// let pipeline = Pipeline::new(source, "./walcast-state").sink("audit", FileSink::new("audit.jsonl"))?;
+/// pipeline.run(Shutdown::on_signals()?).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Pipeline {
+    source: Source,
+    state: PathBuf,
+    memory: usize,
+    quorum: Option<usize>,
+    drain_timeout: Duration,
+    sinks: Vec<Member>,
+    monitor: Monitor,
+}
+
+/// A sink of the pipeline.
+struct Member {
+    name: SinkName,
+    required: bool,
+    settings: LaneSettings,
+    format: Option<&'static str>,
+    sink: BoxSink,
+}
+
+impl std::fmt::Debug for Member {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Member")
+            .field("name", &self.name)
+            .field("required", &self.required)
+            .finish()
+    }
+}
+
+/// How a sink takes part in a pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Membership {
+    /// Whether the slot waits for it. A sink that is not required skips changes rather than hold
+    /// anything up.
+    pub required: bool,
+    /// How it is treated.
+    pub settings: LaneSettings,
+    /// What it encodes changes as, if that is one of the [formats](crate::codec::EventFormat): an
+    /// encoding that several sinks use is made once.
+    pub format: Option<&'static str>,
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self { required: true, settings: LaneSettings::default(), format: None }
+    }
+}
+
+impl Pipeline {
+    /// A pipeline from `source` that keeps its state in the directory `state`, made if need be.
+    pub fn new(source: Source, state: impl Into<PathBuf>) -> Self {
+        Self {
+            source,
+            state: state.into(),
+            memory: MEMORY_DEFAULT,
+            quorum: None,
+            drain_timeout: Duration::from_secs(10),
+            sinks: Vec::new(),
+            monitor: Monitor::new(),
+        }
+    }
+
+    /// Add a required sink.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a name that cannot be or is taken.
+    pub fn sink(self, name: &str, sink: impl Sink) -> Result<Self> {
+        self.member(name, sink, Membership::default())
+    }
+
+    /// Add a sink.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Config`] for a name that cannot be or is taken.
+    pub fn member(mut self, name: &str, sink: impl Sink, as_: Membership) -> Result<Self> {
+        let config = |error: PipelineError| Error::permanent(ErrorKind::Config, error);
+        let name = SinkName::new(name).map_err(|error| config(error.into()))?;
+        if self.sinks.iter().any(|member| member.name == name) {
+            return Err(config(PipelineError::DuplicateSink { name }));
+        }
+        let Membership { required, settings, format } = as_;
+        self.sinks.push(Member { name, required, settings, format, sink: BoxSink::new(sink) });
+        Ok(self)
+    }
+
+    /// The bound on bytes in flight: 64 MiB by default, 1 MiB at least.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.memory = bytes.max(MEMORY_MIN);
+        self
+    }
+
+    /// How many required sinks have to have a change for it to count as applied; all by default.
+    pub fn quorum(mut self, quorum: usize) -> Self {
+        self.quorum = Some(quorum);
+        self
+    }
+
+    /// How long draining may take before the pipeline lets go. 10 s by default.
+    pub fn drain_timeout(mut self, timeout: Duration) -> Self {
+        self.drain_timeout = timeout;
+        self
+    }
+
+    /// What shows how the pipeline does, while it runs.
+    pub fn monitor(&self) -> Monitor {
+        self.monitor.clone()
+    }
+
+    /// Run until `shutdown` asks for the end, or until something is in the way for good.
+    ///
+    /// # Errors
+    /// What stands between the stream and its slot ([`StreamError`](crate::stream::StreamError)); a
+    /// sink that gave up ([`LaneError`](crate::fanout::LaneError)); a state directory that cannot be
+    /// used. Nothing is lost by any of them: a new run goes on from what was confirmed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts: what is unproven comes again in the next run.
+    pub async fn run(self, shutdown: Shutdown) -> Result<()> {
+        self.check()?;
+        run::run(self, shutdown).await
+    }
+
+    fn check(&self) -> Result<()> {
+        let required = self.sinks.iter().filter(|member| member.required).count();
+        let error = match self.quorum {
+            _ if required == 0 => PipelineError::NoRequiredSink,
+            Some(quorum) if quorum == 0 || quorum > required => {
+                PipelineError::Quorum { quorum, required }
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::permanent(ErrorKind::Config, error))
+    }
+}
