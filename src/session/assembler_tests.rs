@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::{Column, Relation, ReplicaIdentity};
 use crate::event::{Event, Value};
 use crate::name::{ServerIdentity, SystemId, Timeline};
 use crate::testing::Frames;
