@@ -5,6 +5,7 @@
 
 mod support;
 
+mod a_full_disk_loses_nothing;
 mod a_stream_hands_out_every_commit;
 mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
@@ -12,4 +13,7 @@ mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod json_of_every_common_type_equals_to_jsonb;
 mod the_examples_do_what_they_say;
+mod the_file_sink_survives_being_killed;
+mod the_file_sink_survives_every_crash_point;
+mod the_file_sink_touches_only_what_is_its_own;
 mod tidy;

@@ -195,20 +195,17 @@ impl Assembler {
             open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
         }
         let mut full = std::mem::replace(&mut self.arena, next);
-        let Some(last) = full.heads.last() else {
+        if full.heads.is_empty() {
             if full.end == self.handed.end {
                 return None;
             }
             self.handed.end = full.end;
             full.lease = lend(full.bytes());
             return Some(Batch::new(full));
-        };
+        }
         self.handed.end = full.end;
-        self.handed.partial = match (&self.open, last.kind) {
-            (Some(open), _) => Some((open.commit_lsn, open.index - u64::from(open.last.is_some()))),
-            (None, HeadKind::Message { transactional: false, .. }) => Some((last.lsn, 0)),
-            (None, _) => None,
-        };
+        let handed_of = |open: &Open| open.index - u64::from(open.last.is_some());
+        self.handed.partial = self.open.as_ref().map(|open| (open.commit_lsn, handed_of(open)));
         full.lease = lend(full.bytes());
         Some(Batch::new(full))
     }
@@ -418,8 +415,8 @@ impl Assembler {
             let message = "a non-transactional message";
             return Err(DecodeError::OutOfPlace { message, place: "inside a transaction" });
         }
-        let handed = lsn < self.handed.end || self.handed.partial == Some((lsn, 0));
-        if let Some(kind) = kind.filter(|_| !handed) {
+        // Its LSN is where its record ends, so that no commit ends there too.
+        if let Some(kind) = kind.filter(|_| lsn > self.handed.end) {
             let transaction = to_u32(self.arena.transactions.len().saturating_sub(1));
             self.arena.heads.push(Head { transaction, index: 0, lsn, kind });
         }
