@@ -8,11 +8,14 @@ mod error;
 mod lineage;
 mod lsn;
 mod name;
+mod table_pattern;
 mod timestamp;
 
 #[cfg(feature = "client")]
 mod budget;
 
+#[cfg(feature = "client")]
+pub mod check;
 #[cfg(feature = "client")]
 pub mod checkpoint;
 pub mod codec;
@@ -61,4 +64,5 @@ pub use pipeline::Pipeline;
 pub use shutdown::Shutdown;
 #[cfg(feature = "client")]
 pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
+pub use table_pattern::{TablePattern, TablePatternError};
 pub use timestamp::Timestamp;
