@@ -359,6 +359,10 @@ fn what_this_build_lacks_is_refused_by_name() {
     ] {
         refused(&with(anchor, line, false), &[expected]);
     }
+}
+
+#[test]
+fn a_sink_of_a_later_kind_is_refused_by_name() {
     let later_sink = "[[sink]]\nname = \"k\"\ntype = \"kafka\"\n";
     refused(
         &format!("{GOOD}{later_sink}"),
