@@ -8,6 +8,7 @@ mod error;
 mod lineage;
 mod lsn;
 mod name;
+mod table_pattern;
 mod timestamp;
 
 #[cfg(feature = "client")]
@@ -61,4 +62,5 @@ pub use pipeline::Pipeline;
 pub use shutdown::Shutdown;
 #[cfg(feature = "client")]
 pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
+pub use table_pattern::{TablePattern, TablePatternError};
 pub use timestamp::Timestamp;

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 use crate::event::Oid;
 use crate::name::{PublicationName, quote_identifier};
 use crate::net::SqlError;
+use crate::table_pattern::TablePattern;
 
 /// Which tables a publication that walcast makes has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -20,15 +21,6 @@ pub enum PublicationTables {
     All,
     /// Exactly these.
     Tables(Vec<TablePattern>),
-}
-
-/// A table, or with `*` as its name all tables of a schema.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TablePattern {
-    /// The schema.
-    pub schema: String,
-    /// The table's name, or `*`.
-    pub name: String,
 }
 
 /// A table whose updates or deletes would fail once it is published.
@@ -46,12 +38,10 @@ pub enum PublicationError {
     #[error(transparent)]
     Sql(#[from] SqlError),
     /// Nothing matches.
-    #[error("no table matches {schema}.{name}")]
+    #[error("no table matches {pattern}")]
     NoTable {
-        /// The schema asked for.
-        schema: String,
-        /// The name asked for.
-        name: String,
+        /// What was asked for.
+        pattern: TablePattern,
     },
     /// Publishing these tables would make the application's own updates and deletes fail.
     #[error("these tables have no replica identity: {}", list(.tables))]
@@ -110,31 +100,48 @@ pub async fn create_publication(
     tables: &PublicationTables,
 ) -> Result<(), PublicationError> {
     let quoted = quote_identifier(name.as_str());
+    let found = tables_to_publish(client, tables).await?;
     let command = match tables {
         PublicationTables::Never => return Ok(()),
-        PublicationTables::All => {
-            refuse_keyless(&all_tables(client).await?)?;
-            format!("create publication {quoted} for all tables")
-        }
-        PublicationTables::Tables(patterns) => {
-            let mut found = Vec::new();
-            for pattern in patterns {
-                let matches = matching_tables(client, pattern).await?;
-                if matches.is_empty() {
-                    let TablePattern { schema, name } = pattern.clone();
-                    return Err(PublicationError::NoTable { schema, name });
-                }
-                found.extend(matches);
-            }
-            refuse_keyless(&found)?;
-            let mut names: Vec<&str> = found.iter().map(|table| table.quoted.as_str()).collect();
-            names.sort_unstable();
-            names.dedup();
-            format!("create publication {quoted} for table {}", names.join(", "))
+        PublicationTables::All => format!("create publication {quoted} for all tables"),
+        PublicationTables::Tables(_) => {
+            format!("create publication {quoted} for table {}", found.join(", "))
         }
     };
     let made = client.batch_execute(&command).await;
     Ok(made.map_err(|error| SqlError::new("create the publication", error))?)
+}
+
+/// The tables, quoted and in order, that a publication for `tables` would have now.
+///
+/// # Errors
+/// When it would not be made: a pattern matches nothing, or a table has no replica identity.
+///
+/// # Cancel safety
+/// Dropping the future changes nothing.
+pub async fn tables_to_publish(
+    client: &Client,
+    tables: &PublicationTables,
+) -> Result<Vec<String>, PublicationError> {
+    let mut found = match tables {
+        PublicationTables::Never => Vec::new(),
+        PublicationTables::All => find(client, None, None).await?,
+        PublicationTables::Tables(patterns) => {
+            let mut found = Vec::new();
+            for pattern in patterns {
+                let matches = find(client, Some(&pattern.schema), pattern.table.as_deref()).await?;
+                if matches.is_empty() {
+                    return Err(PublicationError::NoTable { pattern: pattern.clone() });
+                }
+                found.extend(matches);
+            }
+            found
+        }
+    };
+    found.sort_unstable_by(|one, other| one.quoted.cmp(&other.quoted));
+    found.dedup_by(|one, other| one.quoted == other.quoted);
+    refuse_keyless(&found)?;
+    Ok(found.into_iter().map(|table| table.quoted).collect())
 }
 
 struct FoundTable {
@@ -160,18 +167,6 @@ const TABLES: &str = "select format('%I.%I', n.nspname, c.relname),
     and n.nspname not in ('pg_catalog', 'information_schema') and n.nspname !~ '^pg_toast'
     and ($1::text is null or n.nspname = $1) and ($2::text is null or c.relname = $2)
     and (c.relkind = 'r' or $2 is not null)";
-
-async fn matching_tables(
-    client: &Client,
-    pattern: &TablePattern,
-) -> Result<Vec<FoundTable>, SqlError> {
-    let name = Some(pattern.name.as_str()).filter(|name| *name != "*");
-    find(client, Some(pattern.schema.as_str()), name).await
-}
-
-async fn all_tables(client: &Client) -> Result<Vec<FoundTable>, SqlError> {
-    find(client, None, None).await
-}
 
 async fn find(
     client: &Client,

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use super::substitute::SubstituteError;
 use super::units::UnitError;
 use crate::name::NameError;
+use crate::net::SettingsError;
 
 /// A config that was refused.
 #[derive(Debug, thiserror::Error)]
@@ -130,6 +131,9 @@ pub enum ProblemKind {
         /// What was to be named.
         what: &'static str,
     },
+    /// Connection settings that cannot work.
+    #[error("{0}")]
+    Url(SettingsError),
     /// A table pattern that is neither `schema.table` nor `schema.*`.
     #[error("{found} is not a table; write it as \"public.orders\" or \"public.*\"")]
     TablePattern {

@@ -27,9 +27,7 @@ pub use error::{ConfigError, Problem, ProblemKind, SyntaxMessage};
 pub use pipeline::PipelineConfig;
 pub use schema::json_schema;
 pub use sink::{BatchConfig, FileConfig, RetryConfig, Rotation, SinkConfig, SinkKind};
-pub use source::{
-    Messages, PublicationCreate, SlotOptions, SourceConfig, TableName, TlsFiles, WireFormat,
-};
+pub use source::{SlotOptions, SourceConfig};
 pub use substitute::SubstituteError;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};
 
@@ -49,6 +47,11 @@ pub struct Config {
 }
 
 impl Config {
+    /// The stream that the file describes.
+    pub fn stream_source(&self) -> crate::Source {
+        self.source.source(self.pipeline.status_interval)
+    }
+
     /// Read the file `path`, with variables from the process's environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)

@@ -4,6 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::publication::PublicationTables;
+use crate::stream::WireFormat;
 
 fn environment(name: &str) -> Option<String> {
     match name {
@@ -66,16 +68,13 @@ fn refused(text: &str, expected: &[&str]) {
 fn a_small_config_gets_defaults_that_work() {
     let config = parse(GOOD).unwrap();
     let source = &config.source;
-    assert_eq!(
-        source.url.expose(),
-        "postgres://walcast:p%40ss%20word@db1,db2/shop?sslmode=verify-full"
-    );
+    assert_eq!(source.connect.display_target(), "walcast@db1:5432,db2:5432/shop");
     assert_eq!(source.slot.as_str(), "shop");
     assert_eq!(source.publications.len(), 1);
     assert_eq!(source.publications[0].as_str(), "walcast");
-    assert_eq!(source.publication_create, PublicationCreate::Never);
+    assert_eq!(source.publication_create, PublicationTables::Never);
     assert_eq!(source.format, WireFormat::Auto);
-    assert_eq!(source.messages, Messages::None);
+    assert!(source.messages.is_empty());
     assert!(!source.local_only);
     let pipeline = &config.pipeline;
     assert_eq!(pipeline.state, Path::new("/etc/walcast/./walcast-state"));
@@ -143,8 +142,10 @@ required = false
 "#,
     )
     .unwrap();
-    assert_eq!(config.source.messages, Messages::Prefixes(vec!["outbox".into(), "audit".into()]));
-    assert_eq!(config.source.tls.client_key.as_deref(), Some(Path::new("/etc/walcast/c.key")));
+    assert_eq!(config.source.messages, ["outbox", "audit"]);
+    let connect = format!("{:?}", config.source.connect);
+    assert!(connect.contains("/etc/walcast/c.key"), "{connect}");
+    assert_eq!(config.stream_source().slot().as_str(), "shop");
     assert!(config.source.local_only && config.source.slot_options.failover);
     assert_eq!(config.pipeline.quorum.map(usize::from), Some(1));
     assert_eq!(config.pipeline.memory, ByteSize::new(1 << 20));
@@ -428,6 +429,26 @@ fn words_and_names_are_checked() {
 }
 
 #[test]
+fn a_url_that_cannot_work_is_refused_on_its_line() {
+    refused(
+        &with("url =", r#"url = "postgres://u@h/d?sslmod=require""#, true),
+        &[r#"3:1: source.url: unknown connection parameter "sslmod""#],
+    );
+    refused(
+        &with("url =", r#"url = "host=h user=u connect_timeout=soon""#, true),
+        &[
+            r#"3:1: source.url: the connection parameter "connect_timeout" must be a number of seconds"#,
+        ],
+    );
+    refused(
+        &with("url =", r#"url = """#, true),
+        &[
+            "3:1: source.url: missing; write `url = \"postgres://walcast:${WALCAST_PASSWORD}@db1/shop?sslmode=verify-full\"`",
+        ],
+    );
+}
+
+#[test]
 fn variables_and_secret_files_are_named_when_they_cannot_be_read() {
     refused(
         &with("slot =", r#"password = "${NOPE}""#, false),
@@ -450,7 +471,7 @@ fn variables_and_secret_files_are_named_when_they_cannot_be_read() {
     std::fs::write(&file, "p ss\n").unwrap();
     let line = format!("password_file = {:?}", file.display().to_string());
     let config = parse(&with("slot =", &line, false)).unwrap();
-    assert_eq!(config.source.password.unwrap().expose(), "p ss");
+    assert_eq!(config.source.connect.display_target(), "walcast@db1:5432,db2:5432/shop");
 }
 
 #[test]

@@ -365,7 +365,7 @@ impl ReplicationStream {
     /// Try again after `error`, unless that cannot help.
     fn retry(&mut self, error: Error) -> Result<()> {
         self.state = State::Ended;
-        if self.source.temporary {
+        if self.source.temporary && error.is_transient() {
             let (slot, last) = (self.source.slot.clone(), self.handed.end);
             return Err(StreamError::TemporaryGone { slot, last, cause: error }.into());
         }

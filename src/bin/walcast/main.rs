@@ -7,6 +7,10 @@ mod completions;
 mod config;
 mod exit;
 mod logs;
+mod paint;
+mod runtime;
+mod tail;
+mod target;
 
 // Parsed and tested; they join `Command` with the library calls they make.
 #[allow(dead_code)]
@@ -21,10 +25,6 @@ mod run;
 mod slot;
 #[allow(dead_code)]
 mod status;
-#[allow(dead_code)]
-mod tail;
-#[allow(dead_code)]
-mod target;
 #[allow(dead_code)]
 mod watch;
 
@@ -47,6 +47,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Tail(tail::Args),
     Config(config::Args),
     Completions(completions::Args),
 }
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
     let program = Program::parse();
     logs::start(&program.logs);
     let done = match program.command {
+        Command::Tail(args) => tail::run(args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
@@ -75,7 +77,6 @@ mod tests {
         let named = |name: &'static str| clap::Command::new(name);
         let program = Program::command()
             .subcommand(demo::Args::augment_args(named("demo")))
-            .subcommand(tail::Args::augment_args(named("tail")))
             .subcommand(run::Args::augment_args(named("run")))
             .subcommand(check::Args::augment_args(named("check")))
             .subcommand(status::Args::augment_args(named("status")))
