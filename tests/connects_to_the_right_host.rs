@@ -196,6 +196,24 @@ async fn a_full_or_stopped_server_may_pass() {
 }
 
 #[tokio::test]
+async fn a_server_that_shuts_down_may_come_back() {
+    let primary = Primary::start();
+    let settings = ports(&[primary.port()], "");
+    let open = sql_connect(&settings).await.unwrap();
+    // A smart shutdown: it waits for the session that is open, and lets no other one in.
+    let stop = "COPY (SELECT 1) TO PROGRAM 'cat > /dev/null; kill -TERM $(head -1 postmaster.pid)'";
+    open.batch_execute(stop).await.unwrap();
+    let error = eventually_async("the shutdown has begun", SOON, async || {
+        connect_replication(&settings).await.err()
+    })
+    .await;
+    assert!(matches!(error, ConnectError::NotAccepting { .. }), "{error:?}");
+    assert!(Error::from(error).is_transient());
+    open.close().await;
+    assert!(primary.wait_stopped(SOON), "the last session holds the shutdown up");
+}
+
+#[tokio::test]
 async fn a_socket_is_a_host_too() {
     let primary = Primary::builder().unix_socket_only().start();
     for mode in ["prefer", "verify-full", "require"] {

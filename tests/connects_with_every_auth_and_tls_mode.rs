@@ -8,7 +8,7 @@ use walcast::{Error, ErrorKind};
 
 use crate::support::{
     Authority, Impostor, Issued, Primary, PrimaryBuilder, Server, Signature, Trick, self_signed,
-    skip, write_private,
+    skip, version_1, write_private,
 };
 
 const LOCAL: &[&str] = &["localhost", "127.0.0.1"];
@@ -253,6 +253,25 @@ async fn a_self_signed_certificate_may_be_its_own_root() {
     let root = authority.file("server.crt", &own.certificate);
     let settings = format!("user=trusted sslmode=verify-full sslrootcert={}", root.display());
     assert!(connected(&primary, &config(&primary, &settings)).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_certificate_of_version_1_encrypts_and_proves_nothing_more() {
+    let authority = Authority::new(Signature::Ecdsa256);
+    let own = version_1();
+    let primary = with_tls(with_access_rules(), &own, &authority).start();
+    primary.sql(ROLES);
+    for settings in ["user=trusted sslmode=prefer", "user=trusted sslmode=require"] {
+        assert!(connected(&primary, &config(&primary, settings)).await.unwrap(), "{settings}");
+    }
+    let bound = "user=scram password=pa:ss/wörd@ sslmode=require channel_binding=require";
+    assert!(connected(&primary, &config(&primary, bound)).await.unwrap());
+    let root = authority.file("server.crt", &own.certificate);
+    let pinned = format!("user=trusted sslmode=verify-ca sslrootcert={}", root.display());
+    assert!(connected(&primary, &config(&primary, &pinned)).await.unwrap());
+    let named = format!("user=trusted sslmode=verify-full sslrootcert={}", root.display());
+    let error = refused(&primary, &named).await;
+    assert!(matches!(error, ConnectError::Certificate { .. }), "{error:?}");
 }
 
 #[tokio::test]

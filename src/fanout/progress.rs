@@ -3,6 +3,7 @@
 //! A [`LaneStatus`] is written by its lane alone and read by anyone; it is one value, so that a
 //! cursor and the end of the data before it are never seen apart. The [`Ledger`] folds them.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -117,15 +118,17 @@ impl Ledger {
     /// Wait until some lane has something to tell.
     pub(crate) async fn changed(&mut self) {
         let mut waits: Vec<_> =
-            self.members.iter_mut().map(|member| Box::pin(member.status.changed())).collect();
+            self.members.iter_mut().map(|member| Some(Box::pin(member.status.changed()))).collect();
         std::future::poll_fn(|cx| {
             for wait in &mut waits {
-                // A lane that is gone has nothing more to tell.
-                if let std::task::Poll::Ready(Ok(())) = wait.as_mut().poll(cx) {
-                    return std::task::Poll::Ready(());
+                match wait.as_mut().map(|wait| wait.as_mut().poll(cx)) {
+                    Some(Poll::Ready(Ok(()))) => return Poll::Ready(()),
+                    // A lane that is gone has nothing more to tell.
+                    Some(Poll::Ready(Err(_))) => *wait = None,
+                    Some(Poll::Pending) | None => {}
                 }
             }
-            std::task::Poll::Pending
+            Poll::Pending
         })
         .await;
     }

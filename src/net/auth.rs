@@ -14,6 +14,7 @@ use postgres_protocol::authentication::sasl::{self, ScramSha256};
 use postgres_protocol::message::backend::{AuthenticationSaslBody, Message};
 use postgres_protocol::message::frontend;
 
+use super::blocking::blocking;
 use super::config::ConnectConfig;
 use super::dialogue::Dialogue;
 use super::endpoint::Host;
@@ -103,13 +104,10 @@ async fn password(dialogue: &Dialogue, config: &ConnectConfig) -> Result<Secret,
         user: config.user().to_owned(),
     };
     let explicit = config.passfile.clone();
-    let found = tokio::task::spawn_blocking(move || passfile::look_up(explicit, &wanted)).await;
     let (at, user) = (dialogue.at.clone(), config.user().to_owned());
-    match found {
-        Ok(Ok(password)) => Ok(password),
-        Ok(Err(looked)) => Err(ConnectError::NoPassword { at, user, looked }),
-        Err(gone) => Err(ConnectError::ServerNotAuthentic { at, source: io::Error::other(gone) }),
-    }
+    blocking(move || passfile::look_up(explicit, &wanted))
+        .await
+        .map_err(|looked| ConnectError::NoPassword { at, user, looked })
 }
 
 async fn send_password(dialogue: &mut Dialogue, password: &[u8]) -> Result<(), ConnectError> {
@@ -188,9 +186,9 @@ fn choose_mechanism(
     match binding {
         Some(binding) if plus => {
             let binding = sasl::ChannelBinding::tls_server_end_point(binding);
-            return Ok((sasl::SCRAM_SHA_256_PLUS, binding));
+            Ok((sasl::SCRAM_SHA_256_PLUS, binding))
         }
-        _ if !plain => return Err(unsupported(dialogue, AuthMethod::Sasl)),
+        _ if !plain => Err(unsupported(dialogue, AuthMethod::Sasl)),
         Some(_) => {
             unbound("the server does not offer it")?;
             Ok((sasl::SCRAM_SHA_256, sasl::ChannelBinding::unrequested()))

@@ -144,7 +144,7 @@ impl ConnectConfig {
     }
 
     /// How long one attempt at one address may take.
-    pub fn connect_timeout_value(&self) -> Duration {
+    pub fn attempt_timeout(&self) -> Duration {
         self.pg.get_connect_timeout().copied().unwrap_or(CONNECT_TIMEOUT)
     }
 
@@ -379,11 +379,11 @@ mod tests {
     fn what_is_left_out_has_a_default_that_cannot_hang() {
         let config = config("user=u");
         assert_eq!(config.display_target(), "u@localhost:5432/u");
-        assert_eq!(config.connect_timeout_value(), CONNECT_TIMEOUT);
+        assert_eq!(config.attempt_timeout(), CONNECT_TIMEOUT);
         assert_eq!(config.pg.get_application_name(), Some("walcast"));
         assert_eq!(config.tls.mode, SslMode::Prefer);
         let endless: ConnectConfig = "user=u connect_timeout=0".parse().unwrap();
-        assert_eq!(endless.connect_timeout_value(), CONNECT_TIMEOUT);
+        assert_eq!(endless.attempt_timeout(), CONNECT_TIMEOUT);
     }
 
     #[test]

@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::config::LoadBalanceHosts;
 
+use super::blocking::blocking;
 use super::config::ConnectConfig;
 use super::dialogue::Dialogue;
 use super::endpoint::{Endpoint, Host};
@@ -75,15 +76,16 @@ pub(super) async fn open(config: &ConnectConfig, purpose: Purpose) -> Result<Ope
     }
 }
 
-/// Open a socket to that very address, encrypted as the settings say, and begin no session.
+/// Open a socket to that very address, and begin no session.
 pub(super) async fn open_socket(
     config: &ConnectConfig,
     at: &Endpoint,
+    over_tls: bool,
 ) -> Result<Socket, ConnectError> {
     let tls = load_tls(config).await?;
-    let deadline = Instant::now() + config.connect_timeout_value();
+    let deadline = Instant::now() + config.attempt_timeout();
     let attempt = Attempt { config, tls: &tls, at: at.clone(), deadline };
-    let encryption = *encryptions(config, &at.host).last().unwrap_or(&Encryption::Plain);
+    let encryption = if over_tls { Encryption::Tls } else { Encryption::Plain };
     attempt.socket(Purpose::Sql, encryption).await
 }
 
@@ -94,11 +96,13 @@ async fn load_tls(config: &ConnectConfig) -> Result<Option<Arc<ClientConfig>>, C
         return Ok(None);
     }
     let settings = config.tls.clone();
-    match tokio::task::spawn_blocking(move || settings.client()).await {
-        Ok(client) => client.map(Some),
-        Err(gone) => {
-            let source = Box::new(rustls::Error::General(gone.to_string()));
-            Err(ConnectError::SystemRoots { source })
+    let after = config.attempt_timeout();
+    let loaded = tokio::time::timeout(after, blocking(move || settings.client())).await;
+    match (loaded, config.hosts().first()) {
+        (Ok(client), _) => client.map(Some),
+        (Err(_), None) => Ok(None),
+        (Err(_), Some(first)) => {
+            Err(ConnectError::Timeout { at: first.clone(), stage: Stage::Tls, after })
         }
     }
 }
@@ -152,7 +156,7 @@ async fn resolve(config: &ConnectConfig, at: Endpoint) -> Result<Vec<Endpoint>, 
         Host::Tcp(name) if at.address.is_none() => name.clone(),
         _ => return Ok(vec![at]),
     };
-    let after = config.connect_timeout_value();
+    let after = config.attempt_timeout();
     let looked_up = tokio::time::timeout(after, tokio::net::lookup_host((name, at.port))).await;
     let found: Vec<_> = match looked_up {
         Err(_) => return Err(ConnectError::Timeout { at, stage: Stage::Resolve, after }),
@@ -184,7 +188,7 @@ async fn open_at(
     purpose: Purpose,
     wanted: TargetSessionAttrs,
 ) -> Result<Opened, ConnectError> {
-    let deadline = Instant::now() + config.connect_timeout_value();
+    let deadline = Instant::now() + config.attempt_timeout();
     let mut over_tls = None;
     let mut last = None;
     for encryption in encryptions(config, &at.host) {
@@ -303,7 +307,7 @@ impl Attempt<'_> {
         match timeout_at(self.deadline, work).await {
             Ok(done) => done,
             Err(_) => {
-                let after = self.config.connect_timeout_value();
+                let after = self.config.attempt_timeout();
                 Err(ConnectError::Timeout { at: self.at.clone(), stage, after })
             }
         }

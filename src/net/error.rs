@@ -3,12 +3,12 @@
 //! A [`ConnectError`] says at which address what went wrong, whether it may pass by itself, and
 //! what to do about it. At the border it becomes a [`crate::Error`]. It never carries a secret.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::advice::certificate_problem;
 use super::endpoint::Endpoint;
 use super::options::{AuthMethod, TargetSessionAttrs};
 use super::passfile::PassfileOutcome;
@@ -337,63 +337,6 @@ impl ConnectError {
         self.is_transient() || matches!(self, Self::Unreachable { .. })
     }
 
-    /// What to do about it, where that is known.
-    pub fn fix(&self) -> Option<Cow<'static, str>> {
-        Some(Cow::Borrowed(match self {
-            Self::TlsFile { source: TlsFileError::ReadableByOthers, .. } => {
-                "chmod 0600 the key file"
-            }
-            Self::NoRootCertificate { .. } => {
-                "set sslrootcert to the authority's certificate, or sslrootcert=system with \
-                 sslmode=verify-full"
-            }
-            Self::Unreachable { .. } => {
-                "check host and port, that the server runs, and its listen_addresses"
-            }
-            Self::TlsRefused { .. } => {
-                "set ssl = on in the server's postgresql.conf, or ask for less with sslmode"
-            }
-            Self::NoDirectTls { .. } => {
-                "drop sslnegotiation=direct: it needs PostgreSQL 17 or newer and no proxy between"
-            }
-            Self::Certificate { problem, .. } => certificate_fix(problem),
-            Self::ClientCertificate { .. } => {
-                "set sslcert and sslkey to a certificate of an authority that the server trusts \
-                 (its ssl_ca_file)"
-            }
-            Self::NoPassword { looked: PassfileOutcome::ReadableByOthers(_), .. } => {
-                "chmod 0600 the password file"
-            }
-            Self::NoPassword { .. } => {
-                "put the password in the URL, in PGPASSWORD, or in a .pgpass file of mode 0600"
-            }
-            Self::PasswordRefused { .. } => "check user and password",
-            Self::ServerNotAuthentic { .. } => {
-                "somebody may stand between: check the host, and use sslmode=verify-full"
-            }
-            Self::AuthMethodUnsupported { .. } => {
-                "give this role scram-sha-256 or cert in the server's pg_hba.conf"
-            }
-            Self::AuthMethodRefused { .. } => {
-                "change require_auth, or the method in the server's pg_hba.conf"
-            }
-            Self::NoChannelBinding { .. } => {
-                "use TLS and scram-sha-256 in pg_hba.conf, or channel_binding=prefer"
-            }
-            Self::NotPermitted { server, user, .. } => {
-                return Some(not_permitted_fix(server, user));
-            }
-            Self::DatabaseMissing { .. } => "name an existing database in the URL",
-            Self::TooManyConnections { .. } => {
-                "raise max_connections or max_wal_senders, or end connections that are not needed"
-            }
-            Self::SessionAttrs { .. } => "name all servers of the cluster in the URL",
-            Self::Protocol { .. } => "check that host and port are those of a PostgreSQL server",
-            Self::NoHost { attempts } => return attempts.iter().find_map(Self::fix),
-            _ => return None,
-        }))
-    }
-
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Settings(_) | Self::DatabaseMissing { .. } => ErrorKind::Config,
@@ -440,17 +383,6 @@ impl From<SettingsError> for Error {
     }
 }
 
-fn not_permitted_fix(server: &ServerError, user: &str) -> Cow<'static, str> {
-    if server.sqlstate == SqlState::INSUFFICIENT_PRIVILEGE {
-        let role = crate::name::quote_identifier(user);
-        return format!("ALTER ROLE {role} REPLICATION").into();
-    }
-    "add a line for this user, database and address to the server's pg_hba.conf (a logical \
-     replication connection matches the database's name, not the word replication), and check that \
-     the role exists with LOGIN"
-        .into()
-}
-
 fn blames_our_certificate(alert: rustls::AlertDescription) -> bool {
     use rustls::AlertDescription as Alert;
     matches!(
@@ -466,41 +398,6 @@ fn blames_our_certificate(alert: rustls::AlertDescription) -> bool {
             | Alert::NoCertificate
             | Alert::AccessDenied
     )
-}
-
-fn certificate_problem(error: &rustls::CertificateError) -> String {
-    use rustls::CertificateError as Problem;
-    match error {
-        Problem::NotValidForNameContext { expected, presented } if presented.is_empty() => {
-            format!(
-                "it is for no host name at all (no subjectAltName), and not for {:?}",
-                expected.to_str()
-            )
-        }
-        Problem::NotValidForNameContext { expected, presented } => {
-            format!("it is for {}, not for {:?}", presented.join(", "), expected.to_str())
-        }
-        Problem::UnknownIssuer => "no trusted authority issued it".to_owned(),
-        Problem::BadSignature => {
-            "no trusted authority issued it (one has the issuer's name, and another key)".to_owned()
-        }
-        other => other.to_string(),
-    }
-}
-
-fn certificate_fix(error: &rustls::CertificateError) -> &'static str {
-    use rustls::CertificateError as Problem;
-    match error {
-        Problem::NotValidForName | Problem::NotValidForNameContext { .. } => {
-            "connect by a name that the certificate has, or issue it with that name as a \
-             subjectAltName"
-        }
-        Problem::Expired | Problem::ExpiredContext { .. } => "renew the server's certificate",
-        Problem::UnknownIssuer | Problem::BadSignature => {
-            "set sslrootcert to the certificate of the issuing authority"
-        }
-        _ => "check the server's certificate and sslrootcert",
-    }
 }
 
 fn listed(attempts: &[ConnectError]) -> String {

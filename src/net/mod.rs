@@ -10,8 +10,10 @@
 //!             passfile           └── host after host               └─► handover ─► SqlClient
 //! ```
 
+mod advice;
 mod auth;
 mod binding;
+mod blocking;
 mod config;
 mod connect;
 mod conninfo;

@@ -173,10 +173,10 @@ pub async fn cancel(
     endpoint: &Endpoint,
     key: CancelKey,
 ) -> Result<(), ConnectError> {
-    let mut socket = connect::open_socket(config, endpoint).await?;
+    let mut socket = connect::open_socket(config, endpoint, key.over_tls).await?;
     let mut request = bytes::BytesMut::new();
     postgres_protocol::message::frontend::cancel_request(key.pid, key.secret, &mut request);
-    let after = config.connect_timeout_value();
+    let after = config.attempt_timeout();
     let asked = async {
         socket.write_all(&request).await?;
         socket.flush().await?;

@@ -77,6 +77,8 @@ pub struct CancelKey {
     /// The process, as in `pg_stat_activity` and `pg_stat_replication`.
     pub pid: i32,
     pub(super) secret: i32,
+    /// Whether the session uses TLS: the secret travels as safely as everything else.
+    pub(super) over_tls: bool,
 }
 
 impl fmt::Debug for CancelKey {
@@ -131,7 +133,8 @@ async fn read_until_ready(
     config: &ConnectConfig,
 ) -> Result<Ready, ConnectError> {
     let mut parameters = BTreeMap::new();
-    let mut cancel_key = CancelKey { pid: 0, secret: 0 };
+    let over_tls = dialogue.socket.is_tls();
+    let mut cancel_key = CancelKey { pid: 0, secret: 0, over_tls };
     loop {
         match dialogue.receive().await? {
             Message::ParameterStatus(body) => {
@@ -140,7 +143,7 @@ async fn read_until_ready(
                 parameters.insert(name.to_owned(), value.to_owned());
             }
             Message::BackendKeyData(body) => {
-                cancel_key = CancelKey { pid: body.process_id(), secret: body.secret_key() };
+                (cancel_key.pid, cancel_key.secret) = (body.process_id(), body.secret_key());
             }
             Message::ReadyForQuery(_) => {
                 return Ok(Ready { parameters: ServerParameters(parameters), cancel_key });

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
 use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -44,6 +46,13 @@ pub(super) struct TlsSettings {
     pub(super) key: Option<PathBuf>,
     pub(super) sni: bool,
     pub(super) tls13_only: bool,
+}
+
+/// What we present, with the path to blame.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    path: PathBuf,
 }
 
 impl TlsSettings {
@@ -82,7 +91,7 @@ impl TlsSettings {
             .with_custom_certificate_verifier(verifier);
         let mut client = match self.identity()? {
             None => builder.with_no_client_auth(),
-            Some((chain, key, path)) => {
+            Some(Identity { chain, key, path }) => {
                 builder.with_client_auth_cert(chain, key).map_err(|source| {
                     file_error("client certificate", path, TlsFileError::Unusable(source))
                 })?
@@ -121,12 +130,7 @@ impl TlsSettings {
         }
     }
 
-    /// The client's certificate chain and key, with the path to blame.
-    #[allow(clippy::type_complexity)]
-    fn identity(
-        &self,
-    ) -> Result<Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, PathBuf)>, ConnectError>
-    {
+    fn identity(&self) -> Result<Option<Identity>, ConnectError> {
         let Some(cert) = self.cert.clone().or_else(|| default_file("postgresql.crt")) else {
             return Ok(None);
         };
@@ -139,7 +143,7 @@ impl TlsSettings {
             }));
         };
         let chain = certificates(&cert, "client certificate")?;
-        Ok(Some((chain, private_key(&key)?, cert)))
+        Ok(Some(Identity { chain, key: private_key(&key)?, path: cert }))
     }
 }
 
@@ -232,6 +236,31 @@ impl Verifier {
         Ok(Self { trusted, checks_name, algorithms })
     }
 
+    /// Verify with the key alone where TLS cannot read the rest of the certificate: one of X.509
+    /// version 1, which PostgreSQL's manual has people make. It has passed `verify_server_cert`.
+    fn verify_with_key(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+        error: rustls::Error,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        use x509_cert::der::{Decode, Encode};
+
+        if ParsedCertificate::try_from(certificate).is_ok() {
+            return Err(error);
+        }
+        let key = x509_cert::Certificate::from_der(certificate)
+            .and_then(|parsed| parsed.tbs_certificate.subject_public_key_info.to_der())
+            .map_err(|_| error)?;
+        rustls::crypto::verify_tls13_signature_with_raw_key(
+            message,
+            &SubjectPublicKeyInfoDer::from(key),
+            signature,
+            &self.algorithms,
+        )
+    }
+
     fn check_chain(
         &self,
         trusted: &Trusted,
@@ -296,6 +325,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls12_signature(message, certificate, signature, &self.algorithms)
+            .or_else(|error| self.verify_with_key(message, certificate, signature, error))
     }
 
     fn verify_tls13_signature(
@@ -305,6 +335,7 @@ impl ServerCertVerifier for Verifier {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         rustls::crypto::verify_tls13_signature(message, certificate, signature, &self.algorithms)
+            .or_else(|error| self.verify_with_key(message, certificate, signature, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -52,7 +52,8 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
         stream = connecting => stream?,
         () = shutdown.drain() => return Ok(()),
     };
-    begin_checkpoint(&mut checkpointer, &source, &stream, &sinks).await?;
+    let first = first_checkpoint(checkpointer.saved(), &source, &stream, &sinks);
+    checkpointer.begin(first).await.map_err(Error::from)?;
     let control = monitor.serve(&state)?;
     let status_interval = source.status_interval;
     let mut running =
@@ -96,13 +97,13 @@ fn start_point(
     Ok(StreamStartPoint { confirmed, budget: budget.clone(), runtime: thread.handle() })
 }
 
-/// Save who takes part before anyone is given anything.
-async fn begin_checkpoint(
-    checkpointer: &mut Checkpointer,
+/// Who takes part: saved before anyone is given anything.
+fn first_checkpoint(
+    before: Option<&Checkpoint>,
     source: &Source,
     stream: &ReplicationStream,
     sinks: &[Member],
-) -> Result<()> {
+) -> Checkpoint {
     let start = stream.handed_out();
     let identity = stream.identity();
     let options = StreamOptions {
@@ -110,7 +111,6 @@ async fn begin_checkpoint(
         origin: if source.local_only { OriginFilter::None } else { OriginFilter::Any },
         messages: source.messages.clone(),
     };
-    let before = checkpointer.saved();
     if before.is_some_and(|saved| saved.options != options) {
         tracing::warn!(
             "publications, origin or messages changed: a redelivered transaction may \
@@ -125,7 +125,7 @@ async fn begin_checkpoint(
             SinkProgress { cursor: start, data_end: None }
         });
     }
-    let checkpoint = Checkpoint {
+    Checkpoint {
         system_id: identity.system_id,
         timeline: identity.timeline,
         slot: source.slot().clone(),
@@ -133,8 +133,7 @@ async fn begin_checkpoint(
         confirmed: start,
         options,
         sinks: entries,
-    };
-    checkpointer.begin(checkpoint).await.map(drop).map_err(Error::from)
+    }
 }
 
 type LaneResult = Result<(), LaneError>;

@@ -127,6 +127,12 @@ pub(crate) fn self_signed(names: &[&str]) -> Issued {
     Issued { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
+/// A self-signed certificate of X.509 version 1 for CN=localhost, as older OpenSSL makes them.
+pub(crate) fn version_1() -> Issued {
+    let certificate = include_str!("version_1_test_certificate.pem").to_owned();
+    Issued { certificate, key: RSA_KEY.to_owned() }
+}
+
 /// Writes a file of mode 0600.
 pub(crate) fn write_private(path: &Path, content: &str) {
     fs::write(path, content).unwrap();

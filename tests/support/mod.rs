@@ -20,7 +20,7 @@ mod tether;
 mod tmpfs;
 mod wait;
 
-pub(crate) use authority::{Authority, Issued, Signature, self_signed, write_private};
+pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use primary::{Primary, PrimaryBuilder};
