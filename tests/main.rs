@@ -11,5 +11,6 @@ mod connects_with_every_auth_and_tls_mode;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod json_of_every_common_type_equals_to_jsonb;
+mod run_feeds_files_and_drains;
 mod tail_prints_what_was_committed;
 mod tidy;

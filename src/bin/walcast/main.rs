@@ -6,8 +6,10 @@
 mod completions;
 mod config;
 mod exit;
+mod human;
 mod logs;
 mod paint;
+mod run;
 mod runtime;
 mod tail;
 mod target;
@@ -17,10 +19,6 @@ mod target;
 mod check;
 #[allow(dead_code)]
 mod demo;
-#[allow(dead_code)]
-mod human;
-#[allow(dead_code)]
-mod run;
 #[allow(dead_code)]
 mod slot;
 #[allow(dead_code)]
@@ -48,6 +46,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Tail(tail::Args),
+    Run(run::Args),
     Config(config::Args),
     Completions(completions::Args),
 }
@@ -57,6 +56,7 @@ fn main() -> ExitCode {
     logs::start(&program.logs);
     let done = match program.command {
         Command::Tail(args) => tail::run(args),
+        Command::Run(args) => run::run(args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
@@ -77,7 +77,6 @@ mod tests {
         let named = |name: &'static str| clap::Command::new(name);
         let program = Program::command()
             .subcommand(demo::Args::augment_args(named("demo")))
-            .subcommand(run::Args::augment_args(named("run")))
             .subcommand(check::Args::augment_args(named("check")))
             .subcommand(status::Args::augment_args(named("status")))
             .subcommand(slot::Args::augment_args(named("slot")));
