@@ -6,11 +6,14 @@
 mod support;
 
 mod a_stream_hands_out_every_commit;
+mod check_finds_what_would_stop_a_pipeline;
 mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
+mod each_refusal_has_its_exit_code;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod json_of_every_common_type_equals_to_jsonb;
 mod run_feeds_files_and_drains;
+mod slots_are_listed_made_dropped_and_moved;
 mod tail_prints_what_was_committed;
 mod tidy;

@@ -26,7 +26,7 @@ use crate::publication::{
     PublicationTables, create_publication, missing_publications, published_tables,
 };
 use crate::session::{Intervals, Progress};
-use crate::slot::{SlotStatus, blockers, slot_status};
+use crate::slot::{SlotStatus, create_slot, slot_status};
 use crate::wire::SqlState;
 use crate::{Error, Result};
 
@@ -173,7 +173,13 @@ impl Attempt {
                 Err(StreamError::TemporaryGone { slot: slot.clone(), last, cause }.into())
             }
             (None, None) if self.source.create_slot => {
-                let point = self.create_slot(sql, walsender).await?;
+                let kind = SlotKind {
+                    temporary: self.source.temporary,
+                    failover: self.source.failover && walsender.major_version() >= 17,
+                    two_phase: false,
+                };
+                let limit = CREATE_SLOT_TIMEOUT;
+                let point = create_slot(sql, walsender, slot, kind, limit).await?;
                 Ok((point, Some(point)))
             }
             (None, confirmed) => {
@@ -219,35 +225,6 @@ impl Attempt {
             Some(needed) if slot_at > needed => Err(StreamError::Gap { slot, slot_at, needed }),
             Some(needed) => Ok(needed),
             None => Ok(slot_at),
-        }
-    }
-
-    async fn create_slot(&self, sql: &SqlClient, walsender: &mut Walsender) -> Result<Lsn> {
-        let slot = &self.source.slot;
-        let kind = SlotKind {
-            temporary: self.source.temporary,
-            failover: self.source.failover && walsender.major_version() >= 17,
-            two_phase: false,
-        };
-        let made = walsender.create_slot(slot, kind, CREATE_SLOT_TIMEOUT).await;
-        match made {
-            Ok(made) => {
-                tracing::info!(%slot, point = %made.consistent_point, "slot made");
-                Ok(made.consistent_point)
-            }
-            Err(CommandError::Timeout { .. }) => {
-                // Cancelled, the server takes the half-made slot back by itself.
-                walsender.cancel().await?;
-                let blockers = blockers(sql).await?;
-                let blockers: Vec<String> = blockers.iter().map(ToString::to_string).collect();
-                Err(StreamError::SlotWaits {
-                    slot: slot.clone(),
-                    seconds: CREATE_SLOT_TIMEOUT.as_secs(),
-                    blockers: blockers.join("; "),
-                }
-                .into())
-            }
-            Err(error) => Err(error.into()),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     Gap = 5,
     /// A sink stopped the pipeline.
     Sink = 6,
+    /// `check` found errors.
+    Unfit = 7,
 }
 
 /// The codes, as `--help` lists them.

@@ -3,24 +3,23 @@
 //! Events and results go to stdout, logs and errors to stderr. Each command is one file with its
 //! options and its `run`; what it does is a call into the library.
 
+mod check;
 mod completions;
 mod config;
 mod exit;
+mod grid;
 mod human;
 mod logs;
 mod paint;
 mod run;
 mod runtime;
+mod slot;
 mod tail;
 mod target;
 
 // Parsed and tested; they join `Command` with the library calls they make.
 #[allow(dead_code)]
-mod check;
-#[allow(dead_code)]
 mod demo;
-#[allow(dead_code)]
-mod slot;
 #[allow(dead_code)]
 mod status;
 #[allow(dead_code)]
@@ -47,6 +46,8 @@ struct Program {
 enum Command {
     Tail(tail::Args),
     Run(run::Args),
+    Check(check::Args),
+    Slot(slot::Args),
     Config(config::Args),
     Completions(completions::Args),
 }
@@ -57,6 +58,8 @@ fn main() -> ExitCode {
     let done = match program.command {
         Command::Tail(args) => tail::run(args),
         Command::Run(args) => run::run(args),
+        Command::Check(args) => check::run(args),
+        Command::Slot(args) => slot::run(args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };
@@ -77,9 +80,7 @@ mod tests {
         let named = |name: &'static str| clap::Command::new(name);
         let program = Program::command()
             .subcommand(demo::Args::augment_args(named("demo")))
-            .subcommand(check::Args::augment_args(named("check")))
-            .subcommand(status::Args::augment_args(named("status")))
-            .subcommand(slot::Args::augment_args(named("slot")));
+            .subcommand(status::Args::augment_args(named("status")));
         program.clone().debug_assert();
         for command in program.get_subcommands() {
             assert_example(command);

@@ -249,7 +249,7 @@ async fn next(stream: &mut ReplicationStream) -> Option<Result<Batch, Error>> {
 
 /// How batches become text.
 enum Printer {
-    Json(Lines),
+    Json(Box<Lines>),
     Pretty(Pretty),
 }
 
@@ -258,7 +258,7 @@ impl Printer {
         let terminal = std::io::stdout().is_terminal();
         let usual = if terminal { Format::Pretty } else { Format::Json };
         match format.unwrap_or(usual) {
-            Format::Json => Self::Json(Lines::new(filters)),
+            Format::Json => Self::Json(Box::new(Lines::new(filters))),
             Format::Pretty => Self::Pretty(Pretty::new(Paint::stdout())),
         }
     }

@@ -4,6 +4,10 @@
 //! `pg_replication_slots`, whichever columns this server's version has. Making a slot is the
 //! walsender's command; it waits for every transaction that runs, and this module can say which.
 
+mod act;
+
+pub use act::{advance_slot, create_slot, drop_slot, drop_slot_in_use};
+
 use tokio_postgres::Client;
 
 use crate::lsn::Lsn;
@@ -11,7 +15,7 @@ use crate::name::SlotName;
 use crate::net::SqlError;
 
 /// A row of [`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html).
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct SlotStatus {
     /// Its name.
     pub slot_name: SlotName,
@@ -103,34 +107,59 @@ async fn look(client: &Client, slot: Option<&str>) -> Result<Vec<SlotStatus>, Sq
         .collect()
 }
 
-/// Drop `slot`, which nobody may use.
+/// The session that uses a slot, as `pg_stat_activity` shows it.
 ///
-/// # Cancel safety
-/// Dropping the future may or may not have dropped the slot.
-pub async fn drop_slot(client: &Client, slot: &SlotName) -> Result<(), SqlError> {
-    client
-        .execute("select pg_drop_replication_slot($1::text::name)", &[&slot.as_str()])
-        .await
-        .map(drop)
-        .map_err(|error| SqlError::new("drop the slot", error))
+/// A role without `pg_monitor` sees only that there is one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct SlotHolder {
+    /// The server process.
+    pub pid: i32,
+    /// The role.
+    pub user: Option<String>,
+    /// The application's name.
+    pub application: Option<String>,
+    /// Where it connects from; none over a Unix socket.
+    pub client: Option<String>,
 }
 
-/// Move `slot` forward to `upto` without reading what lies between, which is lost to it. Returns
-/// where it stands then.
+/// Who uses the slots of the server, one session for each that is in use.
 ///
 /// # Cancel safety
-/// Dropping the future may or may not have moved the slot.
-pub async fn advance_slot(client: &Client, slot: &SlotName, upto: Lsn) -> Result<Lsn, SqlError> {
-    const ACTION: &str = "advance the slot";
-    let row = client
-        .query_one(
-            "select end_lsn::text from pg_replication_slot_advance($1::text::name, $2::text::pg_lsn)",
-            &[&slot.as_str(), &upto.to_string()],
+/// Dropping the future changes nothing.
+pub async fn slot_holders(client: &Client) -> Result<Vec<SlotHolder>, SqlError> {
+    let rows = client
+        .query(
+            "select s.active_pid, a.usename::text, nullif(a.application_name, ''),
+                host(a.client_addr)
+             from pg_replication_slots s left join pg_stat_activity a on a.pid = s.active_pid
+             where s.active_pid is not null order by 1",
+            &[],
         )
         .await
-        .map_err(|error| SqlError::new(ACTION, error))?;
-    let text: &str = row.get(0);
-    text.parse().map_err(|_| SqlError::answer(ACTION, "an LSN"))
+        .map_err(|error| SqlError::new("read pg_stat_activity", error))?;
+    let holder = |row: &tokio_postgres::Row| SlotHolder {
+        pid: row.get(0),
+        user: row.get(1),
+        application: row.get(2),
+        client: row.get(3),
+    };
+    Ok(rows.iter().map(holder).collect())
+}
+
+impl std::fmt::Display for SlotHolder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "pid {}", self.pid)?;
+        if let Some(application) = &self.application {
+            write!(f, ", {application:?}")?;
+        }
+        if let Some(user) = &self.user {
+            write!(f, " of {user:?}")?;
+        }
+        match &self.client {
+            Some(client) => write!(f, " from {client}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A transaction that the making of a slot waits for.
