@@ -283,6 +283,8 @@ stop_docker() {
     sleep 0.5
     patience=$((patience - 1))
   done
+  # The engine leaves this mount behind.
+  as_root umount "$(dirname "$DOCKER_PIDFILE")/exec/netns/default" 2>/dev/null || true
 }
 
 # Prints a directory of programs that run in the image, for where no server can be installed.

@@ -1,12 +1,11 @@
 //! The throwaway primary: it answers, restarts, keeps its port, and leaves nothing behind, even
 //! when its test is killed.
 
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Primary, docker_or_skip, eventually, every_major};
+use crate::support::{Primary, Program, docker_or_skip, eventually, every_major};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -117,6 +116,8 @@ fn a_primary_in_docker_is_the_same_value() {
 fn a_primary_to_be_orphaned() {
     let Some(report) = std::env::var_os("WALCAST_TEST_ORPHAN") else { return };
     let primary = Primary::start();
+    let log = primary.root().join("log");
+    let _child = Program::new("tail", ["-f".as_ref(), log.as_os_str()]).start();
     std::fs::write(&report, primary.root().as_os_str().as_encoded_bytes()).unwrap();
     loop {
         std::thread::park();
@@ -133,7 +134,6 @@ fn killing_the_test_kills_the_server() {
         .env("WALCAST_TEST_ORPHAN", &report)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
-        .process_group(0)
         .spawn()
         .unwrap();
     let root = eventually("the other test has its primary", SOON, || {
@@ -141,11 +141,10 @@ fn killing_the_test_kills_the_server() {
         path.join("s").exists().then_some(path)
     });
     assert!(!processes_naming(&root).is_empty());
-    // SIGKILL for the whole group, as a runner does at its time limit.
-    let group = format!("-{}", test.id());
-    assert!(Command::new("kill").args(["-KILL", "--", &group]).status().unwrap().success());
+    // Only the test itself: nothing it started hears of it but by the closing of its pipes.
+    test.kill().unwrap();
     test.wait().unwrap();
-    eventually("server and files are gone", SOON, || {
+    eventually("server, child and files are gone", SOON, || {
         processes_naming(&root).is_empty() && !root.exists()
     });
 }

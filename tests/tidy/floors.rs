@@ -90,7 +90,8 @@ impl Floors {
 
     pub(super) fn impurities(&self, source: &Source) -> Vec<String> {
         let module = source.module();
-        if !module.first().is_some_and(|own| self.floor(own).is_some_and(|own| own <= PURE_TOP)) {
+        let floor = module.first().and_then(|own| self.floor(own));
+        if floor.is_none_or(|floor| floor > PURE_TOP) {
             return Vec::new();
         }
         let mut findings = Vec::new();
