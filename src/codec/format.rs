@@ -23,6 +23,13 @@ pub enum EventFormat {
 }
 
 impl EventFormat {
+    /// Its name, as a config writes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+        }
+    }
+
     /// Its place on a batch's shelf.
     const fn place(self) -> usize {
         match self {

@@ -176,6 +176,12 @@ const PIPELINE: &[Key] = &[
     Key::new("spill", Shape::Bytes, "The most disk for large open transactions.").or("8GiB"),
     Key::new("status_interval", Shape::Duration, "The longest time between two status updates.")
         .or("10s"),
+    Key::new(
+        "drain_timeout",
+        Shape::Duration,
+        "How long sinks may take to prove what they have once the end is asked for.",
+    )
+    .or("10s"),
 ];
 
 /// The words of a sink's `type`.
@@ -209,8 +215,8 @@ pub(super) const SINK: &[Key] = &[
         .like("bytes = \"4MiB\", linger = \"5ms\""),
     Key::new("retry", Shape::Section(RETRY), "How a failing target is tried again.")
         .like("first = \"100ms\", max = \"30s\""),
-    Key::new("timeout", Shape::Duration, "The longest one write or flush may take; no bound when absent.")
-        .like("30s"),
+    Key::new("timeout", Shape::Duration, "The longest one call of the sink may take.")
+        .or("5m"),
 ];
 
 const ROTATE: &[Key] = &[

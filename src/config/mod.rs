@@ -6,6 +6,7 @@
 //! what only they can know. Relative paths start at the config's own directory. Nothing here
 //! connects to a server, opens a sink, or knows what a setting will be used for.
 
+mod build;
 mod error;
 mod keys;
 mod pipeline;

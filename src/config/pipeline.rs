@@ -25,6 +25,8 @@ pub struct PipelineConfig {
     pub spill: ByteSize,
     /// The longest time between two status updates.
     pub status_interval: Duration,
+    /// How long sinks may take to prove what they have once the end is asked for.
+    pub drain_timeout: Duration,
 }
 
 /// Read `[pipeline]` and hold it against the sinks.
@@ -35,6 +37,7 @@ pub(super) fn read(table: &Table<'_>, sinks: &[SinkRead]) -> Option<PipelineConf
     let memory = table.bytes("memory");
     let spill = table.bytes("spill");
     let status_interval = table.duration_above_zero("status_interval");
+    let drain_timeout = table.duration_above_zero("drain_timeout");
     let quorum = read_quorum(table, sinks);
     Some(PipelineConfig {
         state: state?,
@@ -42,6 +45,7 @@ pub(super) fn read(table: &Table<'_>, sinks: &[SinkRead]) -> Option<PipelineConf
         memory: memory?,
         spill: spill?,
         status_interval: status_interval?,
+        drain_timeout: drain_timeout?,
     })
 }
 

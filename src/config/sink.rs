@@ -26,8 +26,8 @@ pub struct SinkConfig {
     pub batch: BatchConfig,
     /// How a failing target is tried again.
     pub retry: RetryConfig,
-    /// The longest one write or flush may take.
-    pub timeout: Option<Duration>,
+    /// The longest one call of the sink may take.
+    pub timeout: Duration,
 }
 
 /// What a sink writes to, with the settings only that type has.
@@ -152,7 +152,7 @@ fn read(table: &Table<'_>) -> SinkRead {
     }
     let batch = read_batch(&table.section("batch"));
     let retry = read_retry(&table.section("retry"));
-    let timeout = table.duration_above_zero_or_absent("timeout");
+    let timeout = table.duration_above_zero("timeout");
     let config = || {
         Some(SinkConfig {
             name: name.as_ref()?.value.clone(),
@@ -160,7 +160,7 @@ fn read(table: &Table<'_>) -> SinkRead {
             required: required?,
             batch: batch?,
             retry: retry?,
-            timeout,
+            timeout: timeout?,
         })
     };
     SinkRead {

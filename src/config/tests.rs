@@ -149,7 +149,7 @@ required = false
     assert!(config.source.local_only && config.source.slot_options.failover);
     assert_eq!(config.pipeline.quorum.map(usize::from), Some(1));
     assert_eq!(config.pipeline.memory, ByteSize::new(1 << 20));
-    assert_eq!(config.sinks[0].timeout, Some(Duration::from_secs(20)));
+    assert_eq!(config.sinks[0].timeout, Duration::from_secs(20));
     assert_eq!(config.sinks[0].retry.attempts.map(u32::from), Some(5));
     let SinkKind::File(file) = &config.sinks[0].kind else { panic!("a file sink") };
     let rotation = file.rotation.unwrap();
@@ -207,7 +207,7 @@ fn bad_units_are_refused_with_the_right_spelling() {
     );
     refused(
         &with("path =", r#"timeout = "0s""#, false),
-        &[r#"12:1: sink.audit.timeout: must be more than zero; write it as `timeout = "30s"`"#],
+        &[r#"12:1: sink.audit.timeout: must be more than zero; write it as `timeout = "5m"`"#],
     );
     refused(
         &with("path =", r#"retry = { first = "1m" }"#, false),
@@ -290,12 +290,10 @@ fn a_quorum_must_be_reachable_and_lose_nothing() {
 
 #[test]
 fn what_this_build_lacks_is_refused_by_name() {
+    let snapshot =
+        r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#;
     for (anchor, line, expected) in [
-        (
-            "slot =",
-            r#"snapshot = "initial""#,
-            r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#,
-        ),
+        ("slot =", r#"snapshot = "initial""#, snapshot),
         (
             "slot =",
             r#"streaming = "on""#,

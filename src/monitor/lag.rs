@@ -74,7 +74,7 @@ impl CommitTimes {
             let mut nth = 0;
             self.commits.retain(|_| {
                 nth += 1;
-                nth % 2 == 0
+                nth % 2 == 1
             });
         }
     }

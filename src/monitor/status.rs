@@ -115,6 +115,30 @@ impl Status {
         self.primary.healthy && self.slot.healthy && sinks && self.state_error.is_none()
     }
 
+    /// What is wrong, in words; nothing when it is healthy.
+    pub fn troubles(&self) -> Vec<String> {
+        let mut troubles = Vec::new();
+        let mut add = |what: String, error: Option<&str>| {
+            troubles.push(match error {
+                Some(error) => format!("{what}: {error}"),
+                None => what,
+            });
+        };
+        if !self.primary.healthy {
+            add("the server does not answer".to_owned(), self.primary.error.as_deref());
+        } else if !self.slot.healthy {
+            add(format!("slot {}", self.slot.name), self.slot.error.as_deref());
+        }
+        for sink in self.replicas.iter().filter(|sink| sink.required && !sink.healthy) {
+            let state = sink.state.replace('_', " ");
+            add(format!("sink {} is {state}", sink.name), sink.error.as_deref());
+        }
+        if let Some(error) = &self.state_error {
+            add("progress cannot be saved".to_owned(), Some(error));
+        }
+        troubles
+    }
+
     pub(super) fn add_server(&mut self, probed: Result<Probed, Error>) {
         match probed {
             Ok(probed) => {

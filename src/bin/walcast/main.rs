@@ -8,8 +8,10 @@ mod completions;
 mod config;
 mod exit;
 mod grid;
+mod human;
 mod logs;
 mod paint;
+mod run;
 mod runtime;
 mod slot;
 mod tail;
@@ -18,10 +20,6 @@ mod target;
 // Parsed and tested; they join `Command` with the library calls they make.
 #[allow(dead_code)]
 mod demo;
-#[allow(dead_code)]
-mod human;
-#[allow(dead_code)]
-mod run;
 #[allow(dead_code)]
 mod status;
 #[allow(dead_code)]
@@ -47,6 +45,7 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     Tail(tail::Args),
+    Run(run::Args),
     Check(check::Args),
     Slot(slot::Args),
     Config(config::Args),
@@ -58,6 +57,7 @@ fn main() -> ExitCode {
     logs::start(&program.logs);
     let done = match program.command {
         Command::Tail(args) => tail::run(args),
+        Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
         Command::Slot(args) => slot::run(args),
         Command::Config(args) => config::run(&args),
@@ -80,7 +80,6 @@ mod tests {
         let named = |name: &'static str| clap::Command::new(name);
         let program = Program::command()
             .subcommand(demo::Args::augment_args(named("demo")))
-            .subcommand(run::Args::augment_args(named("run")))
             .subcommand(status::Args::augment_args(named("status")));
         program.clone().debug_assert();
         for command in program.get_subcommands() {
