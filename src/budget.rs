@@ -1,9 +1,9 @@
 //! How many bytes may be in flight.
 //!
-//! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its share
-//! before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and dropping
-//! the last clone gives the bytes back. When the reader has to wait, that is known to all: lanes
-//! flush then, whatever their linger.
+//! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its
+//! share before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and
+//! dropping the last clone gives the bytes back. When the reader has to wait, that is known to all:
+//! lanes flush then, whatever their linger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -79,7 +79,8 @@ impl Budget {
             let sum = held.saturating_add(bytes);
             (held == 0 || sum <= self.shared.limit).then_some(sum)
         };
-        // Relaxed suffices: the number guards no other memory, and a waiter is woken through Notify.
+        // Relaxed suffices: the number guards no other memory, and a waiter is woken through
+        // Notify.
         self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(self.lent(bytes))
     }

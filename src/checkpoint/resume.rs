@@ -26,7 +26,8 @@ pub struct Gap {
 /// Why a sink cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeError {
-    /// The sink holds less than it had proven: its target was restored from an older state, or lost.
+    /// The sink holds less than it had proven: its target was restored from an older state, or
+    /// lost.
     #[error(
         "the sink stands at {own}, but had proven data up to {data_end}: its target was restored, \
          truncated or replaced"

@@ -2,9 +2,9 @@
 //!
 //! It writes batches in order, proves them when enough have come, when the linger is over, when the
 //! budget is contended or when nothing more comes, and keeps each until it is proven. After any
-//! error it opens the sink again and feeds it from where it stands. A transaction that is larger than
-//! what a lane keeps is let go of as it is proven in part; should the sink then fail before its
-//! Commit, the stream is asked to begin again and what every sink has had is left out. A sink's
+//! error it opens the sink again and feeds it from where it stands. A transaction that is larger
+//! than what a lane keeps is let go of as it is proven in part; should the sink then fail before
+//! its Commit, the stream is asked to begin again and what every sink has had is left out. A sink's
 //! future is awaited to its end or dropped for good; it never runs beside another of the same sink.
 //!
 //! ```text

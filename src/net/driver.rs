@@ -1,9 +1,9 @@
 //! The wire task: the one owner of a replication socket while it streams.
 //!
-//! A [`Driver`] moves bytes between the socket and its [`Session`] and hands frames on. It reads only
-//! when the budget has room and the queue has a place, but it writes, keeps time and takes in
-//! progress always: whatever the sinks do, a status update leaves in time. It is a plain future that
-//! any executor may run; frames that are queued when it ends stay readable.
+//! A [`Driver`] moves bytes between the socket and its [`Session`] and hands frames on. It reads
+//! only when the budget has room and the queue has a place, but it writes, keeps time and takes in
+//! progress always: whatever the sinks do, a status update leaves in time. It is a plain future
+//! that any executor may run; frames that are queued when it ends stay readable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,9 @@
 //! A walsender session and the replication commands it takes.
 //!
-//! A [`Walsender`] runs [replication commands](https://www.postgresql.org/docs/current/protocol-replication.html)
-//! one at a time, until START_REPLICATION turns it into a stream that a wire task drives. It measures
-//! the round trips of its commands; it refuses to know what a slot is needed for.
+//! A [`Walsender`] runs [replication
+//! commands](https://www.postgresql.org/docs/current/protocol-replication.html) one at a time,
+//! until START_REPLICATION turns it into a stream that a wire task drives. It measures the round
+//! trips of its commands; it refuses to know what a slot is needed for.
 
 use std::time::{Duration, SystemTime};
 
@@ -214,7 +215,8 @@ impl Walsender {
         Ok(Lineage::parse(identity, &content)?)
     }
 
-    /// Make a logical slot of `pgoutput`. Waits for every transaction that runs now, `limit` at most.
+    /// Make a logical slot of `pgoutput`. Waits for every transaction that runs now, `limit` at
+    /// most.
     pub async fn create_slot(
         &mut self,
         slot: &SlotName,
@@ -260,7 +262,8 @@ impl Walsender {
         cancel(&self.config, &self.endpoint, self.cancel_key).await
     }
 
-    /// Begin to stream. What comes next is for a [`Driver`] made of [`into_driver`](Self::into_driver).
+    /// Begin to stream. What comes next is for a [`Driver`] made of
+    /// [`into_driver`](Self::into_driver).
     pub(crate) async fn start_replication(
         &mut self,
         start: StreamStart<'_>,

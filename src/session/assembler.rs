@@ -1,10 +1,10 @@
 //! From frames to batches: the order of messages, and what a transaction is made of.
 //!
-//! The [`Assembler`] owns what one connection has described (its relations) and the transaction that
-//! is open. Frames go in as chunks, a [`Batch`] comes out when asked for. It counts changes, so that
-//! each has the same [`Position`](crate::Position) however often it is sent, and leaves out what was
-//! handed out before a reconnect. Anything the protocol does not allow ends the connection with a
-//! typed error; nothing is skipped. It is made anew for each connection.
+//! The [`Assembler`] owns what one connection has described (its relations) and the transaction
+//! that is open. Frames go in as chunks, a [`Batch`] comes out when asked for. It counts changes,
+//! so that each has the same [`Position`](crate::Position) however often it is sent, and leaves out
+//! what was handed out before a reconnect. Anything the protocol does not allow ends the connection
+//! with a typed error; nothing is skipped. It is made anew for each connection.
 //!
 //! ```text
 //!             Begin                      Insert, Update, Delete, Truncate, Message, Origin

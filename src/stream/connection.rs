@@ -282,8 +282,8 @@ struct Started {
     sql: SqlClient,
 }
 
-/// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender stays
-/// until everything sent is confirmed, while ordinary sessions are told at once.
+/// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender
+/// stays until everything sent is confirmed, while ordinary sessions are told at once.
 async fn watched(
     driver: impl Future<Output = Result<(), DriverError>>,
     sql: Arc<SqlClient>,
