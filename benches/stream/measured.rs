@@ -3,10 +3,13 @@
 //! Everything comes from `/proc`: a process that has ended keeps its times there until it is waited
 //! for, its memory is looked at while it runs.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::support::Tether;
 
 /// How often to look. A run takes seconds; a look takes microseconds.
 const LOOK: Duration = Duration::from_millis(5);
@@ -31,6 +34,8 @@ pub(crate) fn run(mut command: Command, mut walsender: impl FnMut() -> Option<u3
     let start = Instant::now();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = command.spawn().expect("the consumer starts");
+    let pid = OsString::from(child.id().to_string());
+    let tether = Tether::new("kill -KILL \"$1\"", &[&pid]);
     let mut cost = Cost::default();
     let mut server = None;
     loop {
@@ -47,6 +52,7 @@ pub(crate) fn run(mut command: Command, mut walsender: impl FnMut() -> Option<u3
         }
         std::thread::sleep(LOOK);
     }
+    tether.release();
     let status = child.wait().expect("a child can be waited for");
     let mut said = String::new();
     child.stdout.take().expect("stdout is piped").read_to_string(&mut said).unwrap();
