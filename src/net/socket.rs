@@ -14,9 +14,10 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -45,12 +46,16 @@ enum Inner {
 
 /// A connection to a server: TCP or a Unix-domain socket, with or without TLS.
 #[derive(Debug)]
-pub struct Socket(Inner);
+pub struct Socket {
+    inner: Inner,
+    /// How long the TCP handshake took, where it was over when `connect` returned.
+    handshake: Option<Duration>,
+}
 
 impl Socket {
     /// Connect to an address.
     pub(super) async fn tcp(address: SocketAddr, liveness: &TcpLiveness) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        let (stream, handshake) = connect(address).await?;
         stream.set_nodelay(true)?;
         let socket = SockRef::from(&stream);
         if let Some(keepalive) = &liveness.keepalive {
@@ -60,12 +65,13 @@ impl Socket {
         if !liveness.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(liveness.user_timeout))?;
         }
-        Ok(Self(Inner::Plain(Transport::Tcp(stream))))
+        Ok(Self { inner: Inner::Plain(Transport::Tcp(stream)), handshake })
     }
 
     /// Connect to a socket file.
     pub(super) async fn unix(path: &Path) -> io::Result<Self> {
-        Ok(Self(Inner::Plain(Transport::Unix(UnixStream::connect(path).await?))))
+        let stream = UnixStream::connect(path).await?;
+        Ok(Self { inner: Inner::Plain(Transport::Unix(stream)), handshake: None })
     }
 
     /// Go on in TLS.
@@ -74,13 +80,14 @@ impl Socket {
         client: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        match self.0 {
+        let inner = match self.inner {
             Inner::Plain(transport) => {
                 let stream = TlsConnector::from(client).connect(name, transport).await?;
-                Ok(Self(Inner::Tls(Box::new(stream))))
+                Inner::Tls(Box::new(stream))
             }
-            Inner::Tls(stream) => Ok(Self(Inner::Tls(stream))),
-        }
+            tls @ Inner::Tls(_) => tls,
+        };
+        Ok(Self { inner, ..self })
     }
 
     /// Whether TCP is at the bottom.
@@ -90,7 +97,13 @@ impl Socket {
 
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.0, Inner::Tls(_))
+        matches!(self.inner, Inner::Tls(_))
+    }
+
+    /// How long the TCP handshake took, where it was over at once, as it is on one machine: no
+    /// process has a part in it, so that however busy they are it is the link's own round trip.
+    pub(super) fn handshake(&self) -> Option<Duration> {
+        self.handshake
     }
 
     /// A handle on the receive buffer that outlives a split of the socket; none for a Unix-domain
@@ -106,7 +119,7 @@ impl Socket {
 
     /// The protocol that the TLS handshake agreed on.
     pub(super) fn alpn(&self) -> Option<&[u8]> {
-        match &self.0 {
+        match &self.inner {
             Inner::Plain(_) => None,
             Inner::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
@@ -114,7 +127,7 @@ impl Socket {
 
     /// What a SCRAM exchange is bound to; `None` without TLS or where the certificate has none.
     pub(super) fn channel_binding(&self) -> Option<Vec<u8>> {
-        match &self.0 {
+        match &self.inner {
             Inner::Plain(_) => None,
             Inner::Tls(stream) => {
                 let certificate = stream.get_ref().1.peer_certificates()?.first()?;
@@ -124,11 +137,35 @@ impl Socket {
     }
 
     fn transport(&self) -> &Transport {
-        match &self.0 {
+        match &self.inner {
             Inner::Plain(transport) => transport,
             Inner::Tls(stream) => stream.get_ref().0,
         }
     }
+}
+
+/// Connect, and say how long the handshake took if it was over when `connect` returned.
+async fn connect(address: SocketAddr) -> io::Result<(TcpStream, Option<Duration>)> {
+    let socket =
+        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    let begin = Instant::now();
+    let under_way = match socket.connect(&address.into()) {
+        Ok(()) => false,
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
+            socket.peer_addr().is_err()
+        }
+        Err(error) => return Err(error),
+    };
+    let handshake = (!under_way).then(|| begin.elapsed());
+    let stream = TcpStream::from_std(socket.into())?;
+    if under_way {
+        stream.writable().await?;
+        if let Some(error) = stream.take_error()? {
+            return Err(error);
+        }
+    }
+    Ok((stream, handshake))
 }
 
 macro_rules! forward {
@@ -174,4 +211,4 @@ macro_rules! forward {
 }
 
 forward!(Transport, Transport::Tcp, Transport::Unix; transport => transport);
-forward!(Socket, Inner::Plain, Inner::Tls; socket => &mut socket.0);
+forward!(Socket, Inner::Plain, Inner::Tls; socket => &mut socket.inner);

@@ -163,6 +163,7 @@ impl Walsender {
     pub async fn connect(config: &ConnectConfig) -> Result<Self, ConnectError> {
         let ready = connect_replication(config).await?;
         Ok(Self {
+            round_trip: ready.stream.handshake(),
             socket: ready.stream,
             session: Session::new(),
             input: ready.unread,
@@ -171,7 +172,6 @@ impl Walsender {
             config: config.clone(),
             cancel_key: ready.cancel_key,
             start: Instant::now(),
-            round_trip: None,
         })
     }
 
@@ -185,7 +185,7 @@ impl Walsender {
         &self.endpoint
     }
 
-    /// The shortest round trip of a command so far.
+    /// The shortest round trip so far: of a command, or of the TCP handshake.
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }

@@ -59,6 +59,9 @@ pub struct Assembler {
     relations: Relations,
     open: Option<Open>,
     arena: Arena,
+    /// Bytes of frames since the last batch. A chunk that is kept on for a change held back was
+    /// counted before.
+    pushed_bytes: usize,
     handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
@@ -95,6 +98,7 @@ impl Assembler {
             relations: Relations::default(),
             open: None,
             arena: Arena::new(lineage, handed.end),
+            pushed_bytes: 0,
             handed,
             last_commit: None,
             stray_aborts: 0,
@@ -127,6 +131,8 @@ impl Assembler {
         }
         if self.arena.heads.len() == heads {
             self.arena.chunks.pop();
+        } else {
+            self.pushed_bytes += bytes.len();
         }
         Ok(())
     }
@@ -139,9 +145,9 @@ impl Assembler {
         }
     }
 
-    /// How many bytes of frames wait to be taken.
+    /// How many bytes of frames came since the last batch was taken.
     pub fn pending_bytes(&self) -> usize {
-        self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+        self.pushed_bytes
     }
 
     /// How far the batches taken so far reach.
@@ -185,6 +191,7 @@ impl Assembler {
     /// its chunks. `None` when there is nothing to hand out.
     pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
         let held = self.held_from();
+        self.pushed_bytes = 0;
         let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
         next.heads.reserve(self.arena.heads.len());
         next.fields.reserve(self.arena.fields.len());

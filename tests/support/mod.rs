@@ -29,6 +29,7 @@ pub(crate) use process::{Ended, Program, Running};
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{MissingServer, Server};
 pub(crate) use story::{Story, after, assert_same, overwrite};
+pub(crate) use tether::Tether;
 pub(crate) use tmpfs::Tmpfs;
 pub(crate) use wait::{eventually, eventually_async};
 
