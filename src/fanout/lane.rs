@@ -141,6 +141,8 @@ pub(crate) struct LaneParts {
     pub(crate) held: Arc<AtomicUsize>,
     pub(crate) contention: watch::Receiver<bool>,
     pub(crate) status: watch::Sender<LaneStatus>,
+    /// Whether the checkpoint knew nothing of this sink before: what it says of itself counts alone.
+    pub(crate) is_new: bool,
     /// Whether the slot waits for this sink.
     pub(crate) required: bool,
     /// Asks for the stream to begin again.
@@ -213,7 +215,8 @@ impl Lane {
         self.parts.context.cursor = Some(entry.cursor);
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
         let own = bounded(context, "open", settings.timeout, sink.open(context)).await?;
-        self.resume = match resume(own, Some(entry), self.parts.stream_start) {
+        let known = (!std::mem::take(&mut self.parts.is_new)).then_some(entry);
+        self.resume = match resume(own, known, self.parts.stream_start) {
             Ok(at) => at,
             Err(ResumeError::Gap(gap)) if !self.parts.required => self.skip_gap(&gap),
             Err(source) => {
