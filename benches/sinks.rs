@@ -1,10 +1,10 @@
 //! Cost of a sink: batches like those of the workload W1 (eight columns, 100 rows a transaction),
-//! from memory, into the null sink, the encoder alone, and files with and without other sinks of the
-//! same format. Rows per second, and CPU time a row (user + system)
+//! from memory, into the null sink, the encoder alone, and files with and without other sinks of
+//! the same format. Rows per second, and CPU time a row (user + system)
 //! where the system tells it.
 //!
-//! `cargo bench --bench sinks --features testing [-- DIRECTORY]`, the directory being where the files
-//! go.
+//! `cargo bench --bench sinks --features testing [-- DIRECTORY]`, the directory being where the
+//! files go.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

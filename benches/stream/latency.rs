@@ -1,8 +1,8 @@
 //! From the commit to the sink: single rows that carry the clock of whoever inserts them.
 //!
 //! The inserting client puts its clock into a row just before it sends the INSERT; the consumer
-//! looks at its own when the row arrives. `pg_recvlogical` writes to a pipe, and the clock is read at
-//! the pipe's other end.
+//! looks at its own when the row arrives. `pg_recvlogical` writes to a pipe, and the clock is read
+//! at the pipe's other end.
 
 use std::io::Read;
 use std::path::Path;

@@ -1,9 +1,9 @@
 //! What reading a slot costs, on a real server, beside `pg_recvlogical` in the same run.
 //!
-//! `scripts/bench drain` empties the same backlog with each consumer in turn, `scripts/bench latency`
-//! times single commits on their way to the sink. Every consumer is a process of its own, so that its
-//! CPU time and memory are its own; this program starts them, and is one of them (`consume`).
-//! See `benches/README.md`.
+//! `scripts/bench drain` empties the same backlog with each consumer in turn, `scripts/bench
+//! latency` times single commits on their way to the sink. Every consumer is a process of its own,
+//! so that its CPU time and memory are its own; this program starts them, and is one of them
+//! (`consume`). See `benches/README.md`.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on fails where it stands")]
 

@@ -5,8 +5,8 @@
 //! - **W2**: pgbench: 100,000 transactions of four rows.
 //! - **W3**: a million inserts in one transaction.
 //!
-//! A slot is taken before the load; each run drains a copy of it. A marker transaction after the load
-//! keeps the last row from waiting for a keepalive.
+//! A slot is taken before the load; each run drains a copy of it. A marker transaction after the
+//! load keeps the last row from waiting for a keepalive.
 
 use std::path::Path;
 use std::process::Command;

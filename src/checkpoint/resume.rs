@@ -70,7 +70,9 @@ pub fn resume(
     let position = match (own, entry) {
         (Resume::Delegate, Some(entry)) => entry.cursor,
         (Resume::Delegate, None) => slot_confirmed,
-        (Resume::After(own), None) => own,
+        // A new sink that holds nothing starts where the slot is; one that holds something must not
+        // miss what lies between.
+        (Resume::After(own), None) => own.valid().unwrap_or(slot_confirmed),
         (Resume::After(own), Some(entry)) => match entry.data_end {
             _ if own >= entry.cursor => own,
             Some(data_end) if own < data_end => {

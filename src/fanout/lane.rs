@@ -141,7 +141,8 @@ pub(crate) struct LaneParts {
     pub(crate) held: Arc<AtomicUsize>,
     pub(crate) contention: watch::Receiver<bool>,
     pub(crate) status: watch::Sender<LaneStatus>,
-    /// Whether the checkpoint knew nothing of this sink before: what it says of itself counts alone.
+    /// Whether the checkpoint knew nothing of this sink before: what it says of itself counts
+    /// alone.
     pub(crate) is_new: bool,
     /// Whether the slot waits for this sink.
     pub(crate) required: bool,

@@ -55,7 +55,8 @@ impl Live {
         idle: Idle,
     ) -> Poll<Next> {
         let mut ended = false;
-        // A batch that would hold nothing but a change kept back is no batch yet, whatever its size.
+        // A batch that would hold nothing but a change kept back is no batch yet, whatever its
+        // size.
         while self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events() {
             match self.connection.feed.poll_recv(cx) {
                 Poll::Ready(Some(Feed::Frames(chunk))) => {
