@@ -1,32 +1,38 @@
 //! A consumer in a process of its own: walcast as a program would use it.
 //!
-//! It reads one slot up to a position and says on standard output, as JSON, what it saw.
+//! It reads one slot up to a position, with the stream or with a pipeline, and says on standard
+//! output, as JSON, what it saw.
 
-use std::fs::File;
-use std::io::Write;
+mod sinks;
+
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
 use walcast::event::{Batch, Event, Value};
-use walcast::{Lsn, ReplicationStream, Source, WireFormat};
+use walcast::pipeline::Membership;
+use walcast::sinks::FileSink;
+use walcast::{Lsn, Pipeline, ReplicationStream, Shutdown, Source, WireFormat};
 
+use self::sinks::{Ending, Gauge};
 use crate::workload::PUBLICATION;
 
-/// What is done with the changes.
+/// What a pipeline may hold: the figure that peak memory is set against.
+const MEMORY_BYTES: usize = 32 * 1024 * 1024;
+
+/// What reads, and what becomes of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Into {
-    /// Counted.
+pub(crate) enum Through {
+    /// A `ReplicationStream`; changes are counted.
+    Stream,
+    /// A `Pipeline` with a sink that counts.
     Null,
-    /// Written to a file as JSON lines, by the loop that reads the stream.
-    Lines,
-    /// Their clocks read.
-    Clock,
+    /// A `Pipeline` that writes JSON lines to a file.
+    File,
+    /// A `Pipeline` with that file and three sinks that count.
+    Fan,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -36,7 +42,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) slot: String,
     #[arg(long)]
-    pub(crate) into: Into,
+    pub(crate) through: Through,
     /// Where to end; without it, at a clock that says 0.
     #[arg(long)]
     pub(crate) until: Option<Lsn>,
@@ -45,8 +51,9 @@ pub(crate) struct Options {
     /// Read at once, whatever the backlog.
     #[arg(long)]
     pub(crate) eager: bool,
+    /// For state and files.
     #[arg(long)]
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) directory: PathBuf,
 }
 
 impl Options {
@@ -54,87 +61,118 @@ impl Options {
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
         command.args(["consume", "--url", &self.url, "--slot", &self.slot]);
-        command.arg("--into").arg(format!("{:?}", self.into).to_lowercase());
+        command.arg("--through").arg(format!("{:?}", self.through).to_lowercase());
         command.args(self.text.then_some("--text"));
         command.args(self.eager.then_some("--eager"));
+        command.arg("--directory").arg(&self.directory);
         if let Some(until) = self.until {
             command.args(["--until", &until.to_string()]);
-        }
-        if let Some(file) = &self.file {
-            command.arg("--file").arg(file);
         }
         command
     }
 }
 
 /// What a consumer saw.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Seen {
     pub(crate) rows: u64,
     pub(crate) batches: u64,
-    /// As received.
+    /// Of log output.
     pub(crate) bytes: u64,
     /// From the clock in each row to its arrival, in microseconds.
     pub(crate) micros: Vec<u64>,
 }
 
 pub(crate) fn run(options: Options) {
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt().with_writer(std::io::stderr).init();
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let seen = runtime.block_on(consume(options));
+    let seen = match options.through {
+        Through::Stream => runtime.block_on(read_stream(options)),
+        _ => runtime.block_on(run_pipeline(options)),
+    };
     println!("{}", serde_json::to_string(&seen).unwrap());
 }
 
-async fn consume(options: Options) -> Seen {
+fn source(options: &Options) -> Source {
     let format = if options.text { WireFormat::Text } else { WireFormat::Binary };
     let source = Source::new(&options.url, &options.slot, [PUBLICATION]).unwrap();
-    let source = source.format(format).catch_up(!options.eager);
-    let mut stream = ReplicationStream::connect(source).await.unwrap();
+    source.format(format).catch_up(!options.eager)
+}
+
+async fn read_stream(options: Options) -> Seen {
+    let mut stream = ReplicationStream::connect(source(&options)).await.unwrap();
     let confirmer = stream.confirmer();
-    let mut lines = options.file.as_deref().map(Lines::create);
     let mut seen = Seen::default();
     while let Some(batch) = stream.next().await {
         let batch = batch.unwrap();
-        let clock_stopped = match options.into {
-            Into::Clock => read_clocks(&batch, &mut seen),
-            Into::Null | Into::Lines => {
-                let changes = batch.events().filter(|event| matches!(event, Event::Change(_)));
-                seen.rows += changes.count() as u64;
-                false
-            }
-        };
-        seen.batches += 1;
-        if let Some(lines) = &mut lines {
-            lines.write(&batch);
-        }
+        let last = seen.take(&batch, options.until);
         confirmer.vouch_durable(batch.end()).unwrap();
-        if clock_stopped || options.until.is_some_and(|until| batch.end() > until) {
+        if last {
             break;
         }
     }
-    if let Some(lines) = lines {
-        lines.file.sync_all().unwrap();
-    }
-    seen.bytes = confirmer.bytes();
     stream.finish().await;
     seen
 }
 
-/// Notes how old each row's clock is; whether one says that this was the last.
-fn read_clocks(batch: &Batch, seen: &mut Seen) -> bool {
-    let now = micros_now();
-    let mut stopped = false;
-    for event in batch.events() {
-        let Event::Change(change) = event else { continue };
-        let value = change.new_row().and_then(|row| row.value_of("sent"));
-        if let Some(Value::Text(text) | Value::Binary(text)) = value {
-            let sent = clocks_in(text).next().expect("a row has a clock");
-            stopped |= sent == 0;
-            if sent > 0 {
-                seen.micros.push(now.saturating_sub(sent));
+async fn run_pipeline(options: Options) -> Seen {
+    let (trigger, shutdown) = Shutdown::new();
+    let state = options.directory.join("state");
+    let mut pipeline = Pipeline::new(source(&options), state).memory(MEMORY_BYTES);
+    let (gauge, seen) = Gauge::new(options.until, trigger.clone());
+    let file = FileSink::new(options.directory.join("lines.jsonl"));
+    let lines = Membership { format: Some("json"), ..Membership::default() };
+    pipeline = match options.through {
+        Through::Stream | Through::Null => pipeline.sink("null", gauge).unwrap(),
+        Through::File => pipeline.member("file", Ending::new(file, gauge), lines).unwrap(),
+        Through::Fan => {
+            let others = ["two", "three"];
+            let pipeline = pipeline.member("file", file, lines).unwrap();
+            others.iter().fold(pipeline.sink("one", gauge).unwrap(), |pipeline, name| {
+                let (other, _) = Gauge::new(None, trigger.clone());
+                pipeline.sink(name, other).unwrap()
+            })
+        }
+    };
+    pipeline.run(shutdown).await.unwrap();
+    let seen = seen.lock().unwrap();
+    seen.clone()
+}
+
+impl Seen {
+    /// Takes note of `batch`; whether it is the last.
+    fn take(&mut self, batch: &Batch, until: Option<Lsn>) -> bool {
+        self.batches += 1;
+        self.bytes += batch.bytes() as u64;
+        match until {
+            Some(until) => {
+                let changes = batch.events().filter(|event| matches!(event, Event::Change(_)));
+                self.rows += changes.count() as u64;
+                batch.end() > until
             }
+            None => self.read_clocks(batch),
         }
     }
-    stopped
+
+    /// Notes how old each row's clock is; whether one says that this was the last.
+    fn read_clocks(&mut self, batch: &Batch) -> bool {
+        let now = micros_now();
+        let mut stopped = false;
+        for event in batch.events() {
+            let Event::Change(change) = event else { continue };
+            let value = change.new_row().and_then(|row| row.value_of("sent"));
+            if let Some(Value::Text(text) | Value::Binary(text)) = value {
+                let sent = clocks_in(text).next().expect("a row has a clock");
+                stopped |= sent == 0;
+                if sent > 0 {
+                    self.micros.push(now.saturating_sub(sent));
+                }
+            }
+        }
+        stopped
+    }
 }
 
 /// What a clock is written as in a row, so that it can be found in raw bytes too.
@@ -153,24 +191,4 @@ pub(crate) fn clocks_in(bytes: &[u8]) -> impl Iterator<Item = u64> {
 
 pub(crate) fn micros_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros() as u64
-}
-
-/// A file of JSON lines.
-struct Lines {
-    file: File,
-    encoder: Encoder,
-    buffer: Vec<u8>,
-}
-
-impl Lines {
-    fn create(path: &std::path::Path) -> Lines {
-        let encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-        Lines { file: File::create(path).unwrap(), encoder, buffer: Vec::new() }
-    }
-
-    fn write(&mut self, batch: &Batch) {
-        self.buffer.clear();
-        self.encoder.encode(batch, &mut self.buffer).unwrap();
-        self.file.write_all(&self.buffer).unwrap();
-    }
 }

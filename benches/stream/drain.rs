@@ -2,12 +2,10 @@
 
 use std::path::Path;
 
-use super::consumer::{self, Into, Seen};
+use super::consumer::{self, Seen, Through};
 use super::figures::{median, print_table};
 use super::measured::{self, Cost};
-use super::workload::{
-    Backlog, Link, PUBLICATION, Workload, drop_slot, pg_recvlogical, walsender_of,
-};
+use super::workload::{Backlog, Link, Workload, drop_slot, pg_recvlogical, walsender_of};
 use crate::support::Primary;
 
 #[derive(Debug, clap::Args)]
@@ -24,6 +22,10 @@ pub(crate) struct Options {
     /// Only consumers whose name contains one of these, and those they are compared with.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Ask the scheduler to prefer what is measured over everything else (needs root): for a machine
+    /// that is not idle.
+    #[arg(long)]
+    favor: bool,
 }
 
 /// One way to drain a slot.
@@ -37,41 +39,60 @@ struct Consumer {
 #[derive(Clone, Copy)]
 enum How {
     Recvlogical { link: Link, binary: bool },
-    Walcast { link: Link, binary: bool, into: Into, eager: bool },
+    Walcast { link: Link, binary: bool, through: Through, eager: bool },
 }
 
-const fn recv(name: &'static str, link: Link, binary: bool) -> Consumer {
-    let against = match link {
-        Link::Tcp => "pg_recvlogical text",
-        Link::Unix => "pg_recvlogical text, unix",
-    };
-    Consumer { name, against, how: How::Recvlogical { link, binary } }
+impl How {
+    const fn recv(link: Link) -> How {
+        How::Recvlogical { link, binary: false }
+    }
+
+    const fn walcast(through: Through) -> How {
+        How::Walcast { link: Link::Tcp, binary: false, through, eager: false }
+    }
+
+    const fn binary(self) -> How {
+        match self {
+            How::Recvlogical { link, .. } => How::Recvlogical { link, binary: true },
+            How::Walcast { link, through, eager, .. } => {
+                How::Walcast { link, binary: true, through, eager }
+            }
+        }
+    }
 }
 
-const fn walcast(name: &'static str, against: &'static str, binary: bool, into: Into) -> Consumer {
-    Consumer { name, against, how: How::Walcast { link: Link::Tcp, binary, into, eager: false } }
+const fn consumer(name: &'static str, against: &'static str, how: How) -> Consumer {
+    Consumer { name, against, how }
 }
 
-const fn eager(name: &'static str, against: &'static str, link: Link, binary: bool) -> Consumer {
-    let eager = matches!(link, Link::Tcp);
-    Consumer { name, against, how: How::Walcast { link, binary, into: Into::Null, eager } }
-}
+const RECV: &str = "pg_recvlogical text";
+const RECV_UNIX: &str = "pg_recvlogical text, unix";
+const EAGER: How =
+    How::Walcast { link: Link::Tcp, binary: false, through: Through::Null, eager: true };
+const UNIX: How =
+    How::Walcast { link: Link::Unix, binary: false, through: Through::Null, eager: false };
 
-/// Binary is set against `pg_recvlogical` in text, which is what it does by default.
+/// Binary is set against `pg_recvlogical` in text, which is what that does by default.
 const CONSUMERS: &[Consumer] = &[
-    recv("pg_recvlogical text", Link::Tcp, false),
-    walcast("null text", "pg_recvlogical text", false, Into::Null),
-    walcast("null binary", "pg_recvlogical text", true, Into::Null),
-    walcast("JSON file, binary", "null binary", true, Into::Lines),
-    walcast("JSON file, text", "null text", false, Into::Lines),
-    recv("pg_recvlogical binary", Link::Tcp, true),
-    eager("null text, eager", "pg_recvlogical text", Link::Tcp, false),
-    recv("pg_recvlogical text, unix", Link::Unix, false),
-    eager("null text, unix", "pg_recvlogical text, unix", Link::Unix, false),
-    eager("null binary, unix", "pg_recvlogical text, unix", Link::Unix, true),
+    consumer(RECV, RECV, How::recv(Link::Tcp)),
+    consumer("null text", RECV, How::walcast(Through::Null)),
+    consumer("null binary", RECV, How::walcast(Through::Null).binary()),
+    consumer("stream text", RECV, How::walcast(Through::Stream)),
+    consumer("stream binary", RECV, How::walcast(Through::Stream).binary()),
+    consumer("file binary", "null binary", How::walcast(Through::File).binary()),
+    consumer("file text", "null text", How::walcast(Through::File)),
+    consumer("file and 3 null binary", "file binary", How::walcast(Through::Fan).binary()),
+    consumer("pg_recvlogical binary", RECV, How::recv(Link::Tcp).binary()),
+    consumer("null text, eager", RECV, EAGER),
+    consumer(RECV_UNIX, RECV_UNIX, How::recv(Link::Unix)),
+    consumer("null text, unix", RECV_UNIX, UNIX),
+    consumer("null binary, unix", RECV_UNIX, UNIX.binary()),
 ];
 
 pub(crate) fn run(options: &Options) {
+    if options.favor {
+        measured::favor(std::process::id());
+    }
     let all = [Workload::W1, Workload::W2, Workload::W3];
     let workloads = if options.workloads.is_empty() { &all[..] } else { &options.workloads };
     for &workload in workloads {
@@ -83,7 +104,7 @@ pub(crate) fn run(options: &Options) {
             for turn in 0..consumers.len() {
                 // Each round begins with another one.
                 let at = (turn + round) % consumers.len();
-                let cost = drain(&backlog, consumers[at]);
+                let cost = drain(&backlog, consumers[at], options.favor);
                 eprintln!(
                     "{workload:?} {}/{} {}: {:.2} s, CPU {:.2} s, walsender {:.2} s",
                     round + 1,
@@ -116,11 +137,11 @@ fn chosen(options: &Options, workload: Workload) -> Vec<&'static Consumer> {
     CONSUMERS.iter().filter(needed).filter(whole).collect()
 }
 
-fn drain(backlog: &Backlog, consumer: &Consumer) -> Cost {
+fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
     const SLOT: &str = "drained";
     let primary = &backlog.primary;
     backlog.copy_slot(SLOT);
-    let lines = std::env::temp_dir().join(format!("walcast-bench-{}.jsonl", std::process::id()));
+    let directory = tempfile::tempdir().unwrap();
     let command = match consumer.how {
         How::Recvlogical { link, binary } => {
             let null = Path::new("/dev/null");
@@ -128,27 +149,33 @@ fn drain(backlog: &Backlog, consumer: &Consumer) -> Cost {
             command.args(binary.then_some(["-o", "binary=true"]).into_iter().flatten());
             command
         }
-        How::Walcast { link, binary, into, eager } => consumer::Options {
+        How::Walcast { link, binary, through, eager } => consumer::Options {
             url: url(primary, link),
             slot: SLOT.into(),
-            into,
+            through,
             until: Some(backlog.until.parse().unwrap()),
             text: !binary,
             eager,
-            file: (into == Into::Lines).then(|| lines.clone()),
+            directory: directory.path().to_owned(),
         }
         .command(),
     };
-    let cost = measured::run(command, || walsender_of(primary, SLOT));
+    let cost = measured::run(command, || {
+        let pid = walsender_of(primary, SLOT);
+        pid.filter(|_| favor).into_iter().for_each(measured::favor);
+        pid
+    });
     drop_slot(primary, SLOT);
-    if let How::Walcast { .. } = consumer.how {
+    if let Some(seen) = seen(&cost) {
         // The marker is one more.
-        let seen: Seen = serde_json::from_str(&cost.said).unwrap();
-        assert_eq!(seen.rows, backlog.rows + 1, "{}: rows of {PUBLICATION}", consumer.name);
+        assert_eq!(seen.rows, backlog.rows + 1, "{}", consumer.name);
     }
-    // Absent where nothing was written.
-    let _ = std::fs::remove_file(lines);
     cost
+}
+
+/// What the consumer says that it saw; `pg_recvlogical` says nothing.
+fn seen(cost: &Cost) -> Option<Seen> {
+    serde_json::from_str(&cost.said).ok()
 }
 
 fn url(primary: &Primary, link: Link) -> String {
@@ -164,9 +191,8 @@ fn report(workload: Workload, backlog: &Backlog, consumers: &[&Consumer], costs:
     let row = |at: usize| {
         let consumer = consumers[at];
         let seconds = of(at, |cost| cost.seconds);
-        let bytes = costs[at].iter().find_map(|cost| {
-            serde_json::from_str::<Seen>(&cost.said).ok().map(|seen| seen.bytes as f64 / 1e6)
-        });
+        let bytes =
+            costs[at].iter().find_map(|cost| seen(cost).map(|seen| seen.bytes as f64 / 1e6));
         let other = consumers.iter().position(|other| other.name == consumer.against);
         let ratio = other.map(|other| {
             let pairs = costs[other].iter().zip(&costs[at]);

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use super::consumer::{self, Into, Seen, clock_text, clocks_in, micros_now};
+use super::consumer::{self, Seen, Through, clock_text, clocks_in, micros_now};
 use super::figures::{print_table, quantile};
 use super::workload::{self, Link, PUBLICATION, drop_slot, end_with_marker, pg_recvlogical};
 use crate::support::Primary;
@@ -37,21 +37,28 @@ struct Consumer {
     name: &'static str,
     /// Whom it is set against.
     against: usize,
-    walcast: bool,
+    /// `None` for `pg_recvlogical`.
+    through: Option<Through>,
     /// Whether a backlog is drained first.
     after_backlog: bool,
 }
 
+const fn consumer(
+    name: &'static str,
+    against: usize,
+    through: Option<Through>,
+    after_backlog: bool,
+) -> Consumer {
+    Consumer { name, against, through, after_backlog }
+}
+
 const CONSUMERS: &[Consumer] = &[
-    Consumer { name: "pg_recvlogical", against: 0, walcast: false, after_backlog: false },
-    Consumer { name: "stream", against: 0, walcast: true, after_backlog: false },
-    Consumer {
-        name: "pg_recvlogical, after a backlog",
-        against: 2,
-        walcast: false,
-        after_backlog: true,
-    },
-    Consumer { name: "stream, after a backlog", against: 2, walcast: true, after_backlog: true },
+    consumer("pg_recvlogical", 0, None, false),
+    consumer("stream", 0, Some(Through::Stream), false),
+    consumer("pipeline, null", 0, Some(Through::Null), false),
+    consumer("pg_recvlogical, after a backlog", 3, None, true),
+    consumer("stream, after a backlog", 3, Some(Through::Stream), true),
+    consumer("pipeline, null, after a backlog", 3, Some(Through::Null), true),
 ];
 
 pub(crate) fn run(options: &Options) {
@@ -107,16 +114,17 @@ fn time(primary: &Primary, consumer: &Consumer, options: &Options) -> Vec<f64> {
         ));
     }
     let until = end_with_marker(primary);
-    let job = consumer::Options {
-        url: primary.url(),
-        slot: SLOT.into(),
-        into: Into::Clock,
-        until: None,
-        text: true,
-        eager: false,
-        file: None,
-    };
-    let times = if consumer.walcast {
+    let directory = tempfile::tempdir().unwrap();
+    let times = if let Some(through) = consumer.through {
+        let job = consumer::Options {
+            url: primary.url(),
+            slot: SLOT.into(),
+            through,
+            until: None,
+            text: true,
+            eager: false,
+            directory: directory.path().to_owned(),
+        };
         let mut child = Killed(job.command().stdout(Stdio::piped()).spawn().unwrap());
         commit_clocks(primary, SLOT, &until, options);
         let mut said = String::new();
@@ -151,20 +159,17 @@ impl Drop for Killed {
 fn read_pipe(mut pipe: impl Read) -> Vec<u64> {
     let mut micros = Vec::new();
     let mut buffer = vec![0; 1 << 16];
-    let mut kept = 0;
     loop {
-        let length = pipe.read(&mut buffer[kept..]).unwrap();
+        let length = pipe.read(&mut buffer).unwrap();
         assert!(length > 0, "pg_recvlogical ended");
         let now = micros_now();
-        let filled = kept + length;
-        for sent in clocks_in(&buffer[..filled]) {
+        // A row is written whole and rows with a clock are few: none lies across two reads.
+        for sent in clocks_in(&buffer[..length]) {
             if sent == 0 {
                 return micros;
             }
             micros.push(now.saturating_sub(sent));
         }
-        // A row is written whole, so that only the beginning of a clock can be left over.
-        kept = 0;
     }
 }
 

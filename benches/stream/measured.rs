@@ -81,3 +81,10 @@ fn peak_bytes(pid: u32) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }
+
+/// Asks the scheduler to prefer a process and all in its session.
+pub(crate) fn favor(pid: u32) {
+    if let Err(error) = fs::write(format!("/proc/{pid}/autogroup"), "-15") {
+        eprintln!("process {pid} is not preferred: {error}");
+    }
+}

@@ -306,7 +306,11 @@ impl<S: Socket> Driver<S> {
             }
             self.pause_until = Instant::now() + PAUSE;
         }
-        self.gauges.catching_up.store(self.pace.is_catching_up(), Ordering::Relaxed);
+        let catching_up = self.pace.is_catching_up();
+        if self.gauges.catching_up.swap(catching_up, Ordering::Relaxed) != catching_up {
+            let lag = self.session.lag();
+            tracing::debug!(catching_up, ?lag, received = ?self.session.received(), "pace");
+        }
     }
 
     /// Let the session take what was read, until it needs more or the queue has no place.
