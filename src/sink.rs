@@ -9,8 +9,7 @@
 //!    [`open`](Sink::open) or nothing, and everything unproven comes again from where `open` said.
 //! 3. `open` assumes nothing about what was in flight: fence it off, then read the cursor.
 //! 4. A sink that stores its cursor with its data answers [`Resume::After`]; one that cannot
-//! answers
-//!    [`Resume::Delegate`] and may see changes again, each with the same id.
+//!    answers [`Resume::Delegate`] and may see changes again, each with the same id.
 
 use std::error::Error as StdError;
 use std::fmt;

@@ -23,6 +23,7 @@ pub struct Batch {
     from: usize,
 }
 
+#[cfg(feature = "client")]
 /// A place in the order of all events: commit LSN and index, Begin at 0 and Commit past every
 /// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -86,30 +87,6 @@ impl Batch {
     /// The bytes of log output it stands on; what a sink's batch size is measured in.
     pub fn bytes(&self) -> usize {
         self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
-    }
-
-    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of
-    /// one that was written.
-    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
-        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
-    }
-
-    /// The place of its last event in the order of all events; `None` when it has none.
-    pub(crate) fn last_mark(&self) -> Option<Mark> {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        heads.last().map(|head| self.mark_of(head))
-    }
-
-    fn mark_of(&self, head: &Head) -> Mark {
-        match head.kind {
-            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
-            _ => {
-                let transaction = &self.arena.transactions[head.transaction as usize];
-                Mark(transaction.commit_lsn, head.index)
-            }
-        }
     }
 
     /// What it counts for in a queue, in bytes: what it stands on and its own few vectors.
@@ -188,6 +165,33 @@ impl Batch {
     /// How many handles share this batch's memory.
     pub fn shares(&self) -> usize {
         Arc::strong_count(&self.arena)
+    }
+}
+
+#[cfg(feature = "client")]
+impl Batch {
+    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of
+    /// one that was written.
+    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
+        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
+    }
+
+    /// The place of its last event in the order of all events; `None` when it has none.
+    pub(crate) fn last_mark(&self) -> Option<Mark> {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        heads.last().map(|head| self.mark_of(head))
+    }
+
+    fn mark_of(&self, head: &Head) -> Mark {
+        match head.kind {
+            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
+            _ => {
+                let transaction = &self.arena.transactions[head.transaction as usize];
+                Mark(transaction.commit_lsn, head.index)
+            }
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod transaction;
 mod value;
 
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
+#[cfg(feature = "client")]
 pub(crate) use batch::Mark;
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
 pub use chunk::{Chunk, Lease};

@@ -1,7 +1,7 @@
 //! One stream to many sinks, none of which can hurt another.
 //!
-//! Each sink has a [`Lane`](lane::Lane): a task that owns it, feeds it in order, proves, retries
-//! and tells where it stands. [`FanOut`] hands every batch to every lane; batches are shared, not
+//! Each sink has a lane: a task that owns it, feeds it in order, proves, retries
+//! and tells where it stands. The fan-out hands every batch to every lane; batches are shared, not
 //! copied. Bytes are bounded by the budget that the batches hold leases of, so a lane may fall
 //! behind until the budget is full, and then all wait. A best-effort lane over its share is skipped
 //! instead, from one transaction's end to another's begin. Nothing here knows a particular sink or
