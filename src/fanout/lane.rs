@@ -213,10 +213,12 @@ impl Lane {
     async fn open(&mut self) -> Result<(), LaneError> {
         self.set_state(LaneState::Opening, None);
         let entry = self.parts.status.borrow().progress;
-        self.parts.context.cursor = Some(entry.cursor);
+        let known = (!self.parts.is_new).then_some(entry);
+        // A sink that nothing is known of must not take the start of the slot for its own past.
+        self.parts.context.cursor = known.map(|entry| entry.cursor);
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
         let own = bounded(context, "open", settings.timeout, sink.open(context)).await?;
-        let known = (!std::mem::take(&mut self.parts.is_new)).then_some(entry);
+        self.parts.is_new = false;
         self.resume = match resume(own, known, self.parts.stream_start) {
             Ok(at) => at,
             Err(ResumeError::Gap(gap)) if !self.parts.required => self.skip_gap(&gap),

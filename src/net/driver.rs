@@ -27,7 +27,9 @@ use crate::session::{
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// A budget is at least this many read buffers.
-const BUFFERS_PER_BUDGET: usize = 32;
+const BUFFERS_PER_BUDGET: usize = 64;
+/// What is made of a run of small transactions weighs up to three times as much as the run.
+const RESERVE_PER_RUN: usize = 3;
 /// How many runs of frames may wait to be decoded.
 pub(crate) const QUEUED_RUNS: usize = 8;
 /// How long the server may take to end the stream that we end.
@@ -132,6 +134,8 @@ pub(crate) struct Driver<S> {
     /// What waits for a place in the queue.
     pending: Option<Feed>,
     budget: Budget,
+    /// Left of the budget for what is made of the runs that are queued.
+    reserve: usize,
     feed: mpsc::Sender<Feed>,
     progress: watch::Receiver<Progress>,
     request: watch::Receiver<Request>,
@@ -173,6 +177,7 @@ impl<S: Socket> Driver<S> {
             buffer: ReadBuffer::new(wiring.input, capacity),
             pending: None,
             budget: wiring.budget,
+            reserve: RESERVE_PER_RUN * QUEUED_RUNS * capacity,
             feed: wiring.feed,
             progress: wiring.progress,
             request: wiring.request,
@@ -251,7 +256,9 @@ impl<S: Socket> Driver<S> {
                 }
                 Wake::Place
             }
-            lease = self.budget.lend(wanted), if may_read && wanted > 0 => Wake::Memory(lease),
+            lease = self.budget.lend_beside(self.reserve, wanted), if may_read && wanted > 0 => {
+                Wake::Memory(lease)
+            }
             read = self.reader.read_buf(&mut self.buffer.bytes), if may_read && wanted == 0 => {
                 Wake::Read(read)
             }

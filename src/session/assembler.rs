@@ -59,6 +59,9 @@ pub struct Assembler {
     relations: Relations,
     open: Option<Open>,
     arena: Arena,
+    /// The position of the last keepalive that counts. Apart from the arena's end: what came may
+    /// be handed out as it is, idle progress only once it was asked whether the publications exist.
+    idle_end: Lsn,
     /// Bytes of frames since the last batch. A chunk that is kept on for a change held back was
     /// counted before.
     pushed_bytes: usize,
@@ -98,6 +101,7 @@ impl Assembler {
             relations: Relations::default(),
             open: None,
             arena: Arena::new(lineage, handed.end),
+            idle_end: handed.end,
             pushed_bytes: 0,
             handed,
             last_commit: None,
@@ -170,7 +174,7 @@ impl Assembler {
 
     /// Whether there is progress beyond the last batch.
     pub fn has_progress(&self) -> bool {
-        self.arena.end > self.handed.end
+        self.arena.end.max(self.idle_end) > self.handed.end
     }
 
     /// The first column type met that has no binary decoder.
@@ -191,6 +195,9 @@ impl Assembler {
     /// its chunks. `None` when there is nothing to hand out.
     pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
         let held = self.held_from();
+        if held == 0 {
+            self.arena.end = self.arena.end.max(self.idle_end);
+        }
         self.pushed_bytes = 0;
         let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
         next.heads.reserve(self.arena.heads.len());
@@ -337,7 +344,7 @@ impl Assembler {
     /// A keepalive's position is safe unless a transaction is half received.
     fn keepalive(&mut self, end: Lsn) {
         if self.open.is_none() {
-            self.arena.end = self.arena.end.max(end);
+            self.idle_end = self.idle_end.max(end);
         }
     }
 

@@ -10,6 +10,8 @@
 mod authority;
 mod impostor;
 mod load;
+pub(crate) mod oracle;
+pub(crate) mod pipeline;
 mod primary;
 mod process;
 mod proxy;
@@ -20,10 +22,12 @@ mod template;
 mod tether;
 mod tmpfs;
 mod wait;
+pub(crate) mod workload;
 
 pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
+pub(crate) use oracle::History;
 pub(crate) use primary::{Primary, PrimaryBuilder};
 pub(crate) use process::{Ended, Program, Running};
 pub(crate) use proxy::Proxy;
