@@ -15,6 +15,7 @@ mod harness_primary_lives_and_dies;
 mod json_of_every_common_type_equals_to_jsonb;
 mod run_feeds_files_and_drains;
 mod slots_are_listed_made_dropped_and_moved;
+mod status_tells_how_far_everything_is;
 mod tail_prints_what_was_committed;
 mod the_examples_do_what_they_say;
 mod tidy;
