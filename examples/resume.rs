@@ -1,29 +1,31 @@
-//! Read a little, forget on purpose, and go on where it was confirmed.
+//! Read two transactions, confirm one, and find the other again.
 //!
 //! ```text
 //! cargo run --example resume -- postgres://localhost/shop my_publication
 //! ```
-//! Needs a publication with at least two transactions to come.
+//! Waits for two transactions on the publication's tables.
 
 use futures::StreamExt;
-use walcast::event::{Batch, Event};
+use walcast::event::Event;
 use walcast::{Lsn, ReplicationStream, Source};
 
-/// The next transaction's commit LSN and where it ends.
-async fn next_commit(stream: &mut ReplicationStream) -> Result<(Lsn, Lsn), walcast::Error> {
-    while let Some(batch) = stream.next().await.transpose()? {
-        if let Some(commit) = first_commit(&batch) {
-            return Ok(commit);
-        }
-    }
-    unreachable!("a stream ends with an error, or when it is dropped");
+struct Commit {
+    lsn: Lsn,
+    end: Lsn,
 }
 
-fn first_commit(batch: &Batch) -> Option<(Lsn, Lsn)> {
-    batch.events().find_map(|event| match event {
-        Event::Commit(commit) => commit.end_lsn().map(|end| (commit.commit_lsn(), end)),
-        _ => None,
-    })
+/// Reads until `count` transactions have come.
+async fn commits(stream: &mut ReplicationStream, count: usize) -> walcast::Result<Vec<Commit>> {
+    let mut commits = Vec::new();
+    while commits.len() < count {
+        // The stream ends with an error, so this is never `None` before one.
+        let Some(batch) = stream.next().await.transpose()? else { break };
+        commits.extend(batch.events().filter_map(|event| match event {
+            Event::Commit(of) => of.end_lsn().map(|end| Commit { lsn: of.commit_lsn(), end }),
+            _ => None,
+        }));
+    }
+    Ok(commits)
 }
 
 #[tokio::main]
@@ -32,22 +34,20 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (Some(url), Some(publication)) = (arguments.next(), arguments.next()) else {
         return Err("give a URL and a publication".into());
     };
-    // Small batches, so that each transaction comes alone.
-    let source = Source::new(&url, "resume", [publication])?.create_slot(true).batch_bytes(1);
+    let source = Source::new(&url, "resume", [publication])?.create_slot(true);
 
     let mut stream = ReplicationStream::connect(source.clone()).await?;
-    let (first, end) = next_commit(&mut stream).await?;
-    println!("first   {first}: confirmed");
-    stream.confirmer().vouch_durable(end)?;
-    let (second, _) = next_commit(&mut stream).await?;
-    println!("second  {second}: read, but not confirmed");
+    let read = commits(&mut stream, 2).await?;
+    // Imagine that only the first one reached the disk before the power went.
+    stream.confirmer().vouch_durable(read[0].end)?;
+    println!("{} confirmed, {} read only", read[0].lsn, read[1].lsn);
     stream.finish().await;
 
     let mut stream = ReplicationStream::connect(source).await?;
-    let (again, end) = next_commit(&mut stream).await?;
-    println!("again   {again}: nothing was lost");
-    assert_eq!(again, second);
-    stream.confirmer().vouch_durable(end)?;
+    let again = commits(&mut stream, 1).await?;
+    assert_eq!(again[0].lsn, read[1].lsn);
+    println!("{} came again: nothing was lost", again[0].lsn);
+    stream.confirmer().vouch_durable(again[0].end)?;
     stream.finish().await;
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod support;
 
+mod a_full_disk_loses_nothing;
 mod a_stream_hands_out_every_commit;
 mod check_finds_what_would_stop_a_pipeline;
 mod connects_to_the_right_host;
@@ -18,4 +19,7 @@ mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;
 mod tail_prints_what_was_committed;
 mod the_examples_do_what_they_say;
+mod the_file_sink_survives_being_killed;
+mod the_file_sink_survives_every_crash_point;
+mod the_file_sink_touches_only_what_is_its_own;
 mod tidy;

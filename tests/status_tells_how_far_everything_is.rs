@@ -1,11 +1,14 @@
 //! `walcast status`: of a pipeline that runs, of one that is held up, of one that has ended, and of
 //! a server.
 
+use std::ffi::OsStr;
+use std::fs::File;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::support::{Desk, Primary, Program, drained, eventually};
+use crate::support::{Desk, Primary, Program, drained, eventually, streams};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 const OUT: &str = "[[sink]]\nname = \"out\"\ntype = \"stdout\"\n";
@@ -63,17 +66,15 @@ fn growing_while_a_sink_is_blocked() {
     let primary = primary_with_table();
     let desk = Desk::new(&primary.url(), OUT);
     // A pipe that nobody reads is a sink that blocks.
-    let script = "\"$0\" run \"$1\" | { read -r go; cat >/dev/null; }";
+    let pipe = desk.path("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let mut reader = File::options().read(true).write(true).open(&pipe).unwrap();
+    let script = "exec \"$0\" run \"$1\" >\"$2\"";
     let config = desk.path("walcast.toml");
-    let pipe = desk.path("go");
-    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
-    assert!(made.success());
-    let script = format!("{} <\"$2\"", script.replace("read -r go", "read -r go <\"$2\""));
-    let words = ["-c".as_ref(), script.as_ref(), env!("CARGO_BIN_EXE_walcast").as_ref()];
+    let words = ["-c", script, env!("CARGO_BIN_EXE_walcast")].map(OsStr::new);
     let paths = [config.as_os_str(), pipe.as_os_str()];
-    let _running = Program::new("bash", words.into_iter().chain(paths)).start();
-    primary
-        .wait_for_sql_blocking("exists (select from pg_replication_slots where active)", DEADLINE);
+    let mut running = Program::new("bash", words.into_iter().chain(paths)).start();
+    streams(&primary, &mut running);
     primary.sql("insert into a select id, repeat('x', 100) from generate_series(1, 5000) id");
     eventually("the other sink has it all", DEADLINE, || desk.lines().len() == 5000);
     let lag = || {
@@ -88,8 +89,9 @@ fn growing_while_a_sink_is_blocked() {
     // It waits and does not fail: slow is not ill.
     assert_eq!(code, Some(0), "{status:#}");
     eventually("the lag has grown by a second", DEADLINE, || lag().1 > first + 1.0);
-    std::fs::write(&pipe, "go\n").unwrap();
+    std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
     eventually("it is 0 again", DEADLINE, || lag().1 == 0.0);
+    drained(running);
 }
 
 #[test]

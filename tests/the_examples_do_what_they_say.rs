@@ -59,9 +59,9 @@ async fn tail_prints_changes_and_leaves_no_slot() {
     stage.streaming().await;
     stage.insert(1, 3);
     let ended = running.wait(DEADLINE);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr());
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     let ids: Vec<Value> = ended
-        .stdout()
+        .stdout
         .lines()
         .map(|line| serde_json::from_str::<Value>(line).unwrap()["new"]["id"].clone())
         .collect();
@@ -77,8 +77,8 @@ async fn fan_out_gives_every_sink_everything() {
     stage.streaming().await;
     stage.insert(1, 100);
     let ended = running.wait(DEADLINE);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr());
-    assert!(ended.stdout().contains("100 changes counted"), "{}", ended.stdout());
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("100 changes counted"), "{}", ended.stdout);
     assert_eq!(stage.lines("fan_out.jsonl").len(), 100);
 }
 
@@ -102,7 +102,7 @@ async fn custom_sink_counts_each_change_once_although_it_is_killed() {
     .await;
     running.signal("TERM");
     let ended = running.wait(DEADLINE);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr());
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     assert!(std::fs::read_to_string(&path).unwrap().contains("\"public.t\":500"));
 }
 
@@ -114,6 +114,6 @@ async fn resume_goes_on_after_what_was_confirmed() {
     stage.insert(1, 1);
     stage.insert(2, 2);
     let ended = running.wait(DEADLINE);
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr());
-    assert!(ended.stdout().contains("nothing was lost"), "{}", ended.stdout());
+    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.contains("nothing was lost"), "{}", ended.stdout);
 }

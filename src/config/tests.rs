@@ -290,12 +290,10 @@ fn a_quorum_must_be_reachable_and_lose_nothing() {
 
 #[test]
 fn what_this_build_lacks_is_refused_by_name() {
+    let snapshot =
+        r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#;
     for (anchor, line, expected) in [
-        (
-            "slot =",
-            r#"snapshot = "initial""#,
-            r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#,
-        ),
+        ("slot =", r#"snapshot = "initial""#, snapshot),
         (
             "slot =",
             r#"streaming = "on""#,
@@ -359,6 +357,10 @@ fn what_this_build_lacks_is_refused_by_name() {
     ] {
         refused(&with(anchor, line, false), &[expected]);
     }
+}
+
+#[test]
+fn a_sink_of_a_later_kind_is_refused_by_name() {
     let later_sink = "[[sink]]\nname = \"k\"\ntype = \"kafka\"\n";
     refused(
         &format!("{GOOD}{later_sink}"),

@@ -132,13 +132,14 @@ impl Batch {
     }
 
     /// The same batch without what a sink at `cursor` already has: transactions that committed before
-    /// it, and messages before it. A message at the very LSN stays: a commit may end where it starts.
+    /// it, and messages up to it. A message's LSN is where its record ends, a transaction's where its
+    /// commit record starts, so one of each may have the same.
     pub fn after(&self, cursor: Lsn) -> Batch {
         let arena: &Arena = &self.arena;
         let from = self.from
             + arena.heads[self.from.min(arena.heads.len())..].partition_point(|head| {
                 match head.kind {
-                    HeadKind::Message { transactional: false, .. } => head.lsn < cursor,
+                    HeadKind::Message { transactional: false, .. } => head.lsn <= cursor,
                     _ => arena.transactions[head.transaction as usize].commit_lsn < cursor,
                 }
             });

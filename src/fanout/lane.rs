@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 use super::Parcel;
 use super::progress::{LaneState, LaneStatus};
+use super::written::Written;
 use crate::checkpoint::{Gap, ResumeError, resume};
 use crate::event::{Batch, Mark};
 use crate::lsn::Lsn;
@@ -161,18 +162,6 @@ pub(crate) struct Lane {
     awaits_rewind: bool,
     prove_by: Option<Instant>,
     failures: u32,
-}
-
-/// What was written and may have to be written again, in order.
-#[derive(Default)]
-struct Written {
-    batches: VecDeque<Batch>,
-    /// How many of them, from the front, were proven: parts of a transaction that is not complete.
-    proven: usize,
-    proven_bytes: usize,
-    unproven_bytes: usize,
-    /// Part of an incomplete transaction was let go of.
-    lost_part: bool,
 }
 
 /// What comes next for a lane that runs.
@@ -446,55 +435,6 @@ impl Lane {
                 status.error = error;
             }
         });
-    }
-}
-
-impl Written {
-    fn push(&mut self, batch: Batch) {
-        self.unproven_bytes += batch.weight();
-        self.batches.push_back(batch);
-    }
-
-    fn has_unproven_events(&self) -> bool {
-        self.batches.iter().skip(self.proven).any(|batch| !batch.is_empty())
-    }
-
-    /// The end of the last transaction with something in it among what ends by `end`.
-    fn data_end(&self, end: Lsn) -> Option<Lsn> {
-        let ends = self.batches.iter().filter_map(Batch::data_end);
-        ends.filter(|data_end| *data_end <= end).max()
-    }
-
-    /// Drop what holds nothing that a sink at `end` would need; how many bytes that was.
-    fn drop_through(&mut self, end: Lsn) -> usize {
-        let mut bytes = 0;
-        while let Some(batch) = self.batches.front().filter(|batch| batch.after(end).is_empty()) {
-            let weight = batch.weight();
-            if self.proven > 0 {
-                self.proven -= 1;
-                self.proven_bytes = self.proven_bytes.saturating_sub(weight);
-            } else {
-                self.unproven_bytes = self.unproven_bytes.saturating_sub(weight);
-            }
-            bytes += weight;
-            self.lost_part &= batch.is_empty();
-            self.batches.pop_front();
-        }
-        bytes
-    }
-
-    /// Everything that is left was proven with the rest.
-    fn mark_proven(&mut self) {
-        self.proven = self.batches.len();
-        self.proven_bytes += std::mem::take(&mut self.unproven_bytes);
-    }
-
-    /// Let go of what was proven of an incomplete transaction; how many bytes that was.
-    fn let_go(&mut self) -> usize {
-        let bytes = std::mem::take(&mut self.proven_bytes);
-        self.lost_part |= self.proven > 0;
-        self.batches.drain(..std::mem::take(&mut self.proven));
-        bytes
     }
 }
 

@@ -8,6 +8,7 @@
 
 mod lane;
 mod progress;
+mod written;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -14,20 +14,19 @@
 //!      └─────────────────┘
 //! ```
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use crate::codec::value::TypeRegistry;
+use super::relations::Relations;
 use crate::event::{
-    Arena, Batch, Chunk, Column, Head, HeadKind, Lease, Oid, Relation, ReplicaIdentity, RowHead,
-    RowShape, Span, TransactionEnd, TransactionHead, to_u32,
+    Arena, Batch, Chunk, Head, HeadKind, Lease, Oid, RowHead, RowShape, Span, TransactionEnd,
+    TransactionHead, to_u32,
 };
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::timestamp::Timestamp;
 use crate::wire::DecodeError;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
-use crate::wire::pgoutput::{Message, OldKind, RelationMessage, TupleSpan};
+use crate::wire::pgoutput::{Message, OldKind, TupleSpan};
 
 /// How far a consumer has been served, so that a new connection does not serve it twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +44,6 @@ pub struct AssemblerOptions {
     pub messages: Vec<String>,
     /// Leave out transactions that came from another node.
     pub local_only: bool,
-    /// Look for column types that have no binary decoder.
-    pub watch_types: bool,
 }
 
 impl AssemblerOptions {
@@ -59,17 +56,13 @@ impl AssemblerOptions {
 /// Turns the frames of one connection into batches.
 #[derive(Debug)]
 pub struct Assembler {
-    relations: HashMap<Oid, Arc<Relation>>,
-    /// Names of types that are not built in; the server sends them before the relations that use
-    /// them.
-    types: HashMap<Oid, String>,
+    relations: Relations,
     open: Option<Open>,
     arena: Arena,
     handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
     options: AssemblerOptions,
-    undecodable: Option<Oid>,
 }
 
 /// The transaction between Begin and Commit.
@@ -99,15 +92,13 @@ impl Assembler {
     /// An assembler for a connection that follows `handed`.
     pub fn new(lineage: Arc<Lineage>, handed: HandedOut, options: AssemblerOptions) -> Self {
         Self {
-            relations: HashMap::new(),
-            types: HashMap::new(),
+            relations: Relations::default(),
             open: None,
             arena: Arena::new(lineage, handed.end),
             handed,
             last_commit: None,
             stray_aborts: 0,
             options,
-            undecodable: None,
         }
     }
 
@@ -176,9 +167,9 @@ impl Assembler {
         self.arena.end > self.handed.end
     }
 
-    /// The first column type met that has no binary decoder, if they are watched for.
+    /// The first column type met that has no binary decoder.
     pub fn undecodable(&self) -> Option<Oid> {
-        self.undecodable
+        self.relations.undecodable()
     }
 
     /// Stream Abort messages that came although nothing is streamed (PostgreSQL 18).
@@ -204,20 +195,17 @@ impl Assembler {
             open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
         }
         let mut full = std::mem::replace(&mut self.arena, next);
-        let Some(last) = full.heads.last() else {
+        if full.heads.is_empty() {
             if full.end == self.handed.end {
                 return None;
             }
             self.handed.end = full.end;
             full.lease = lend(full.bytes());
             return Some(Batch::new(full));
-        };
+        }
         self.handed.end = full.end;
-        self.handed.partial = match (&self.open, last.kind) {
-            (Some(open), _) => Some((open.commit_lsn, open.index - u64::from(open.last.is_some()))),
-            (None, HeadKind::Message { transactional: false, .. }) => Some((last.lsn, 0)),
-            (None, _) => None,
-        };
+        let handed_of = |open: &Open| open.index - u64::from(open.last.is_some());
+        self.handed.partial = self.open.as_ref().map(|open| (open.commit_lsn, handed_of(open)));
         full.lease = lend(full.bytes());
         Some(Batch::new(full))
     }
@@ -237,12 +225,12 @@ impl Assembler {
             }
             Message::Commit { commit_lsn, end_lsn, .. } => self.commit(commit_lsn, end_lsn),
             Message::Relation(relation) => {
-                self.relation(&relation);
+                self.relations.describe(&relation);
                 Ok(())
             }
             Message::Type { oid, schema, name } => {
                 let schema = if schema.is_empty() { "pg_catalog" } else { schema };
-                self.types.insert(oid, format!("{schema}.{name}"));
+                self.relations.name_type(oid, schema, name);
                 Ok(())
             }
             Message::Origin { name, .. } => self.origin(name),
@@ -346,25 +334,10 @@ impl Assembler {
         }
     }
 
-    fn relation(&mut self, message: &RelationMessage<'_>) {
-        let relation = relation_of(message, &self.types);
-        if self.options.watch_types && self.undecodable.is_none() {
-            let types = relation.columns.iter().map(|column| column.type_oid);
-            let registry = TypeRegistry::builtin();
-            self.undecodable = types.into_iter().find(|oid| !registry.has_binary_decoder(*oid));
-        }
-        match self.relations.get(&relation.oid) {
-            Some(known) if **known == relation => {}
-            _ => {
-                self.relations.insert(relation.oid, Arc::new(relation));
-            }
-        }
-    }
-
     #[inline]
     fn row(&mut self, lsn: Lsn, oid: Oid, rows: Rows) -> Result<(), DecodeError> {
         let open = open(&mut self.open, "a row change")?;
-        let relation = known(&self.relations, oid)?;
+        let relation = self.relations.table(oid)?;
         let (old, new) = rows.spans();
         for span in old.iter().chain(&new) {
             let (want, have) = (relation.columns.len(), span.count);
@@ -405,7 +378,7 @@ impl Assembler {
     ) -> Result<(), DecodeError> {
         let open = open(&mut self.open, "Truncate")?;
         for oid in relations.as_chunks::<4>().0 {
-            let relation = known(&self.relations, Oid::new(u32::from_be_bytes(*oid)))?;
+            let relation = self.relations.table(Oid::new(u32::from_be_bytes(*oid)))?;
             open.index += 1;
             if open.index > open.skip_through {
                 let relation = self.arena.relation_index(relation);
@@ -442,8 +415,8 @@ impl Assembler {
             let message = "a non-transactional message";
             return Err(DecodeError::OutOfPlace { message, place: "inside a transaction" });
         }
-        let handed = lsn < self.handed.end || self.handed.partial == Some((lsn, 0));
-        if let Some(kind) = kind.filter(|_| !handed) {
+        // Its LSN is where its record ends, so that no commit ends there too.
+        if let Some(kind) = kind.filter(|_| lsn > self.handed.end) {
             let transaction = to_u32(self.arena.transactions.len().saturating_sub(1));
             self.arena.heads.push(Head { transaction, index: 0, lsn, kind });
         }
@@ -469,37 +442,9 @@ fn open<'a>(
     open.as_mut().ok_or(DecodeError::OutOfPlace { message, place: "outside a transaction" })
 }
 
-fn known(relations: &HashMap<Oid, Arc<Relation>>, oid: Oid) -> Result<&Arc<Relation>, DecodeError> {
-    relations.get(&oid).ok_or(DecodeError::UnknownRelation { oid: oid.as_u32() })
-}
-
 fn push_change(arena: &mut Arena, open: &mut Open, lsn: Lsn, kind: HeadKind) {
     open.last = Some(to_u32(arena.heads.len()));
     arena.heads.push(Head { transaction: open.transaction, index: open.index, lsn, kind });
-}
-
-fn relation_of(message: &RelationMessage<'_>, types: &HashMap<Oid, String>) -> Relation {
-    Relation {
-        oid: message.oid,
-        schema: if message.schema.is_empty() { "pg_catalog" } else { message.schema }.to_owned(),
-        name: message.name.to_owned(),
-        replica_identity: match message.replica_identity {
-            b'f' => ReplicaIdentity::Full,
-            b'n' => ReplicaIdentity::Nothing,
-            b'i' => ReplicaIdentity::Index,
-            _ => ReplicaIdentity::Default,
-        },
-        columns: message
-            .columns()
-            .map(|column| Column {
-                name: column.name.to_owned(),
-                type_oid: column.type_oid,
-                type_name: types.get(&column.type_oid).cloned(),
-                type_modifier: column.type_modifier,
-                in_identity: column.in_identity,
-            })
-            .collect(),
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::event::{Column, Relation, ReplicaIdentity};
 use crate::event::{Event, Value};
 use crate::name::{ServerIdentity, SystemId, Timeline};
 use crate::testing::Frames;
@@ -137,18 +138,21 @@ fn idle_progress_is_an_empty_batch() {
     assert!(take(&mut it).is_none());
 }
 
+/// A message's LSN is where its record ends: a commit record may start there, none ends there.
 #[test]
-fn a_message_at_the_end_of_a_commit_is_not_lost() {
+fn a_message_is_handed_out_once_and_a_commit_that_starts_where_it_ends_is_kept() {
     let mut it = assembler(HandedOut { end: Lsn::new(108), partial: None });
     let mut script = Script::default();
-    it.push(script.message(108).chunk()).unwrap();
+    let chunk = script.message(120).begin(120).relation().insert(110, "1").commit(120).chunk();
+    it.push(chunk.clone()).unwrap();
     let batch = take(&mut it).unwrap();
-    assert_eq!(batch.len(), 1);
-    assert_eq!(batch.after(Lsn::new(108)).len(), 1);
-    assert_eq!(batch.after(Lsn::new(109)).len(), 0);
-    let mut again = assembler(it.handed_out());
-    again.push(script.message(108).chunk()).unwrap();
-    assert!(take(&mut again).is_none());
+    assert_eq!(batch.len(), 4);
+    assert_eq!(batch.after(Lsn::new(119)).len(), 4);
+    assert_eq!(batch.after(Lsn::new(120)).len(), 3);
+    assert!(batch.after(batch.end()).is_empty());
+    let mut again = assembler(HandedOut { end: Lsn::new(120), partial: None });
+    again.push(chunk).unwrap();
+    assert_eq!(take(&mut again).unwrap().len(), 3);
 }
 
 #[test]
@@ -188,7 +192,7 @@ fn story() -> Bytes {
         for row in 0..rows {
             script.insert(commit - row / 2 * 50, &format!("{commit}-{row}"));
         }
-        script.commit(commit).message(commit + 8).keepalive(commit + 20);
+        script.commit(commit).message(commit + 12).keepalive(commit + 20);
     }
     script.chunk().bytes
 }

@@ -18,6 +18,7 @@
 
 mod assembler;
 mod pace;
+mod relations;
 mod status;
 
 use std::time::Duration;

@@ -140,11 +140,13 @@ impl Attempt {
         }
     }
 
-    fn judge_identity(&self, lineage: &Lineage) -> Result<(), StreamError> {
+    fn judge_identity(&self, lineage: &Lineage) -> Result<()> {
         let (Some(was), Some(confirmed)) = (self.identity, self.confirmed) else { return Ok(()) };
         let have = lineage.identity();
         if have.system_id != was.system_id {
-            return Err(StreamError::OtherCluster { have: have.system_id, want: was.system_id });
+            return Err(
+                StreamError::OtherCluster { have: have.system_id, want: was.system_id }.into()
+            );
         }
         let switch = lineage.end_of(was.timeline);
         let contained =
@@ -152,7 +154,8 @@ impl Attempt {
         if contained {
             return Ok(());
         }
-        Err(StreamError::Diverged { have: have.timeline, was: was.timeline, switch, confirmed })
+        Err(StreamError::Diverged { have: have.timeline, was: was.timeline, switch, confirmed }
+            .into())
     }
 
     /// Where the slot lets us start; it is made if need be.
@@ -188,15 +191,10 @@ impl Attempt {
         }
     }
 
-    fn judge_slot(
-        &self,
-        status: &SlotStatus,
-        sql: &SqlClient,
-        needed: Option<Lsn>,
-    ) -> Result<Lsn, StreamError> {
+    fn judge_slot(&self, status: &SlotStatus, sql: &SqlClient, needed: Option<Lsn>) -> Result<Lsn> {
         let slot = self.source.slot.clone();
         let wrong = |have: String, want: String| {
-            Err(StreamError::SlotWrong { slot: slot.clone(), have, want })
+            Err(StreamError::SlotWrong { slot: slot.clone(), have, want }.into())
         };
         match status.plugin.as_deref() {
             Some("pgoutput") => {}
@@ -215,14 +213,16 @@ impl Attempt {
             let confirmed = status.confirmed_flush_lsn.or(needed);
             let missed_bytes = confirmed.map_or(0, |confirmed| end.bytes_since(confirmed));
             let reason = reason.to_owned();
-            return Err(StreamError::SlotLost { slot, reason, confirmed, missed_bytes });
+            return Err(StreamError::SlotLost { slot, reason, confirmed, missed_bytes }.into());
         }
         if status.active && status.active_pid != Some(sql.pid()) {
-            return Err(StreamError::SlotActive { slot, pid: status.active_pid });
+            return Err(StreamError::SlotActive { slot, pid: status.active_pid }.into());
         }
         let slot_at = status.confirmed_flush_lsn.unwrap_or(Lsn::new(0));
         match needed {
-            Some(needed) if slot_at > needed => Err(StreamError::Gap { slot, slot_at, needed }),
+            Some(needed) if slot_at > needed => {
+                Err(StreamError::Gap { slot, slot_at, needed }.into())
+            }
             Some(needed) => Ok(needed),
             None => Ok(slot_at),
         }

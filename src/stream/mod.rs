@@ -16,8 +16,10 @@
 //! ```
 
 mod backoff;
+mod confirmer;
 mod connection;
 mod error;
+mod live;
 mod source;
 
 use std::pin::Pin;
@@ -33,22 +35,23 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::budget::Budget;
-use crate::checkpoint::Confirmed;
 use crate::event::Batch;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
-use crate::net::{DriverError, Feed, Format, Gauges, Request};
+use crate::net::{Format, Request};
 use crate::publication::missing_publications;
-use crate::session::{Assembler, AssemblerOptions, HandedOut, Progress, SessionError};
-use crate::wire::SqlState;
+use crate::session::{HandedOut, Progress};
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) use backoff::Backoff;
+pub use confirmer::Confirmer;
 pub use error::StreamError;
 pub use source::{Source, WireFormat};
 
+use confirmer::Shared;
 use connection::{Attempt, Connection};
+use live::{Idle, Live, Next};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -97,39 +100,12 @@ pub struct ReplicationStream {
 }
 
 #[derive(Debug)]
-struct Shared {
-    progress: watch::Sender<Progress>,
-    handed_out: AtomicU64,
-    gauges: Arc<Gauges>,
-    budget: Budget,
-    reconnects: AtomicU64,
-}
-
-/// Says what is durable.
-///
-/// Whoever calls it vouches that everything up to there survives losing this process: the server
-/// forgets it.
-#[derive(Debug, Clone)]
-pub struct Confirmer {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
 enum State {
     Connecting(JoinHandle<Result<Connection>>),
     Waiting(Pin<Box<Sleep>>),
     Streaming(Box<Live>),
     Verifying(Box<Live>, Batch, Verdict),
     Ended,
-}
-
-/// A connection and what is made of its frames.
-#[derive(Debug)]
-struct Live {
-    connection: Connection,
-    assembler: Assembler,
-    /// Wakes us for idle progress that came too soon after the last.
-    idle_at: Option<Pin<Box<Sleep>>>,
 }
 
 struct Verdict(Pin<Box<dyn Future<Output = Result<()>> + Send>>);
@@ -409,171 +385,6 @@ impl Stream for ReplicationStream {
             self.state = State::Ended;
         }
         Poll::Ready(polled.transpose())
-    }
-}
-
-impl Confirmer {
-    /// Vouch that everything before `end`, the end of a batch that was handed out, is durable.
-    ///
-    /// # Errors
-    /// [`StreamError::NotHandedOut`] when the stream has not come that far.
-    pub fn vouch_durable(&self, end: Lsn) -> Result<()> {
-        self.report(Confirmed::vouched_by_caller(end), end)
-    }
-
-    /// Tell the slot what is confirmed, and what a quorum has made durable.
-    pub(crate) fn report(&self, confirmed: Confirmed, apply: Lsn) -> Result<()> {
-        let progress = Progress { flush: confirmed.lsn(), apply };
-        let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
-        let end = progress.flush.max(progress.apply);
-        if end > handed_out {
-            return Err(StreamError::NotHandedOut { end, handed_out }.into());
-        }
-        self.shared.progress.send_if_modified(|said| {
-            let risen = Progress {
-                flush: said.flush.max(progress.flush),
-                apply: said.apply.max(progress.apply),
-            };
-            let changed = *said != risen;
-            *said = risen;
-            changed
-        });
-        Ok(())
-    }
-
-    /// The end of what was handed out.
-    pub fn handed_out(&self) -> Lsn {
-        Lsn::new(self.shared.handed_out.load(Ordering::Relaxed))
-    }
-
-    /// What was confirmed.
-    pub fn confirmed(&self) -> Lsn {
-        self.shared.progress.borrow().flush
-    }
-
-    /// The end of what was received from the server.
-    pub fn received(&self) -> Option<Lsn> {
-        self.shared.gauges.received()
-    }
-
-    /// How far the server had read its log when it last said.
-    pub fn server_end(&self) -> Option<Lsn> {
-        self.shared.gauges.server_end()
-    }
-
-    /// Bytes read so far.
-    pub fn bytes(&self) -> u64 {
-        self.shared.gauges.bytes()
-    }
-
-    /// How often the stream connected again.
-    pub fn reconnects(&self) -> u64 {
-        self.shared.reconnects.load(Ordering::Relaxed)
-    }
-}
-
-/// What a live connection has come to.
-enum Next {
-    Batch(Batch),
-    Idle,
-    Text,
-    Broken(Error),
-}
-
-/// When idle progress was handed out last, and how long to leave between.
-#[derive(Clone, Copy)]
-struct Idle {
-    last: Option<Instant>,
-    gap: Duration,
-}
-
-impl Live {
-    fn new(connection: Connection, source: &Source, handed: HandedOut) -> Box<Self> {
-        let watch_types = source.format == WireFormat::Auto && connection.format == Format::Binary;
-        let options = AssemblerOptions {
-            messages: source.messages.clone(),
-            local_only: source.local_only,
-            watch_types,
-        };
-        let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
-        Box::new(Self { connection, assembler, idle_at: None })
-    }
-
-    fn poll_next(&mut self, cx: &mut Context<'_>, source: &Source, idle: Idle) -> Poll<Next> {
-        let mut ended = false;
-        while self.assembler.pending_bytes() < source.batch_bytes {
-            match self.connection.feed.poll_recv(cx) {
-                Poll::Ready(Some(Feed::Frames(chunk))) => {
-                    if let Err(error) = self.assembler.push(chunk) {
-                        let error = SessionError::from(error);
-                        return Poll::Ready(Next::Broken(Error::permanent(
-                            ErrorKind::Protocol,
-                            error,
-                        )));
-                    }
-                }
-                Poll::Ready(Some(Feed::ChangeFollows)) => {
-                    self.assembler.change_follows();
-                    break;
-                }
-                Poll::Ready(None) => {
-                    ended = true;
-                    break;
-                }
-                Poll::Pending => break,
-            }
-        }
-        if self.assembler.undecodable().is_some() {
-            return Poll::Ready(Next::Text);
-        }
-        if self.assembler.has_events() {
-            let budget = &self.connection.budget;
-            if let Some(batch) = self.assembler.take(|bytes| budget.charge(bytes)) {
-                self.idle_at = None;
-                return Poll::Ready(Next::Batch(batch));
-            }
-        }
-        if ended {
-            let ended = ready!(Pin::new(&mut self.connection.driver.0).poll(cx));
-            return Poll::Ready(self.after(ended.unwrap_or(Err(DriverError::Closed)), source));
-        }
-        if self.assembler.has_progress() {
-            let at = idle.last.map_or_else(Instant::now, |last| last + idle.gap);
-            let sleep = self.idle_at.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
-            ready!(sleep.as_mut().poll(cx));
-            self.idle_at = None;
-            return Poll::Ready(Next::Idle);
-        }
-        // The queue may hold more than this turn took: be polled again.
-        if self.assembler.pending_bytes() >= source.batch_bytes {
-            cx.waker().wake_by_ref();
-        }
-        Poll::Pending
-    }
-
-    /// What the end of the wire task means.
-    fn after(&self, ended: Result<(), DriverError>, source: &Source) -> Next {
-        let server = match ended {
-            Err(DriverError::Session(SessionError::Server(server))) => server,
-            Err(DriverError::Session(error @ SessionError::Decode(_))) => {
-                return Next::Broken(Error::permanent(ErrorKind::Protocol, error));
-            }
-            Err(error) => return Next::Broken(Error::transient(ErrorKind::Connect, error)),
-            Ok(()) => {
-                return Next::Broken(Error::transient(ErrorKind::Connect, DriverError::Closed));
-            }
-        };
-        let auto_binary =
-            source.format == WireFormat::Auto && self.connection.format == Format::Binary;
-        Next::Broken(match server.sqlstate {
-            SqlState::UNDEFINED_FUNCTION if auto_binary => return Next::Text,
-            SqlState::UNDEFINED_OBJECT if server.message.contains("publication") => {
-                let names = source.publications.clone();
-                StreamError::PublicationMissing { names, server: Some(server) }.into()
-            }
-            _ if server.is_transient() => Error::transient(ErrorKind::Server, server),
-            _ => Error::permanent(ErrorKind::Server, server),
-        })
     }
 }
 

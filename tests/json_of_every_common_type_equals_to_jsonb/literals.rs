@@ -80,6 +80,12 @@ fn edges(sql_type: &str) -> &'static [&'static str] {
             "0.1",
             "0.30000000000000004",
         ],
+        _ => decimal_and_text_edges(sql_type),
+    }
+}
+
+fn decimal_and_text_edges(sql_type: &str) -> &'static [&'static str] {
+    match sql_type {
         "numeric" => &[
             "0",
             "0.00",
@@ -117,6 +123,12 @@ fn edges(sql_type: &str) -> &'static [&'static str] {
         ],
         "\"char\"" => &["", "NULL"],
         "bytea" => &["\\x", "\\x00", "\\xdeadbeef5c22"],
+        _ => time_edges(sql_type),
+    }
+}
+
+fn time_edges(sql_type: &str) -> &'static [&'static str] {
+    match sql_type {
         "date" => &[
             "infinity",
             "-infinity",
@@ -155,6 +167,12 @@ fn edges(sql_type: &str) -> &'static [&'static str] {
             "1883-11-18 12:03:58",
             "2026-03-29 01:30:00.120000",
         ],
+        _ => other_edges(sql_type),
+    }
+}
+
+fn other_edges(sql_type: &str) -> &'static [&'static str] {
+    match sql_type {
         "interval" => &[
             "0",
             "1 year",

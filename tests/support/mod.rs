@@ -15,6 +15,7 @@ mod primary;
 mod process;
 mod proxy;
 mod server;
+mod story;
 mod supervisor;
 mod template;
 mod tether;
@@ -29,6 +30,7 @@ pub(crate) use primary::{Primary, PrimaryBuilder};
 pub(crate) use process::{Ended, Program, Running};
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{MissingServer, Server};
+pub(crate) use story::{Story, after, assert_same, overwrite};
 pub(crate) use tmpfs::Tmpfs;
 pub(crate) use wait::{eventually, eventually_async};
 

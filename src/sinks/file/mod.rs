@@ -14,8 +14,6 @@ mod disk;
 mod error;
 mod recover;
 mod scan;
-#[cfg(test)]
-mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,0 +1,93 @@
+//! The way back: what is durable, as those who made it so say.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+use super::error::StreamError;
+use crate::Result;
+use crate::budget::Budget;
+use crate::checkpoint::Confirmed;
+use crate::lsn::Lsn;
+use crate::net::Gauges;
+use crate::session::Progress;
+
+/// What a stream and its confirmers share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) progress: watch::Sender<Progress>,
+    pub(super) handed_out: AtomicU64,
+    pub(super) gauges: Arc<Gauges>,
+    pub(super) budget: Budget,
+    pub(super) reconnects: AtomicU64,
+}
+
+/// Says what is durable.
+///
+/// Whoever calls it vouches that everything up to there survives losing this process: the server
+/// forgets it.
+#[derive(Debug, Clone)]
+pub struct Confirmer {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Confirmer {
+    /// Vouch that everything before `end`, the end of a batch that was handed out, is durable.
+    ///
+    /// # Errors
+    /// [`StreamError::NotHandedOut`] when the stream has not come that far.
+    pub fn vouch_durable(&self, end: Lsn) -> Result<()> {
+        self.report(Confirmed::vouched_by_caller(end), end)
+    }
+
+    /// Tell the slot what is confirmed, and what a quorum has made durable.
+    pub(crate) fn report(&self, confirmed: Confirmed, apply: Lsn) -> Result<()> {
+        let progress = Progress { flush: confirmed.lsn(), apply };
+        let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
+        let end = progress.flush.max(progress.apply);
+        if end > handed_out {
+            return Err(StreamError::NotHandedOut { end, handed_out }.into());
+        }
+        self.shared.progress.send_if_modified(|said| {
+            let risen = Progress {
+                flush: said.flush.max(progress.flush),
+                apply: said.apply.max(progress.apply),
+            };
+            let changed = *said != risen;
+            *said = risen;
+            changed
+        });
+        Ok(())
+    }
+
+    /// The end of what was handed out.
+    pub fn handed_out(&self) -> Lsn {
+        Lsn::new(self.shared.handed_out.load(Ordering::Relaxed))
+    }
+
+    /// What was confirmed.
+    pub fn confirmed(&self) -> Lsn {
+        self.shared.progress.borrow().flush
+    }
+
+    /// The end of what was received from the server.
+    pub fn received(&self) -> Option<Lsn> {
+        self.shared.gauges.received()
+    }
+
+    /// How far the server had read its log when it last said.
+    pub fn server_end(&self) -> Option<Lsn> {
+        self.shared.gauges.server_end()
+    }
+
+    /// Bytes read so far.
+    pub fn bytes(&self) -> u64 {
+        self.shared.gauges.bytes()
+    }
+
+    /// How often the stream connected again.
+    pub fn reconnects(&self) -> u64 {
+        self.shared.reconnects.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,135 @@
+//! A live connection: frames in, batches out, until it breaks.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::connection::Connection;
+use super::error::StreamError;
+use super::source::{Source, WireFormat};
+use crate::event::Batch;
+use crate::net::{DriverError, Feed, Format};
+use crate::session::{Assembler, AssemblerOptions, HandedOut, SessionError};
+use crate::wire::SqlState;
+use crate::{Error, ErrorKind};
+
+/// A connection and what is made of its frames.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) connection: Connection,
+    pub(super) assembler: Assembler,
+    /// Wakes us for idle progress that came too soon after the last.
+    idle_at: Option<Pin<Box<Sleep>>>,
+}
+
+/// What a live connection has come to.
+pub(super) enum Next {
+    Batch(Batch),
+    Idle,
+    Text,
+    Broken(Error),
+}
+
+/// When idle progress was handed out last, and how long to leave between.
+#[derive(Clone, Copy)]
+pub(super) struct Idle {
+    pub(super) last: Option<Instant>,
+    pub(super) gap: Duration,
+}
+
+impl Live {
+    pub(super) fn new(connection: Connection, source: &Source, handed: HandedOut) -> Box<Self> {
+        let options =
+            AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
+        let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
+        Box::new(Self { connection, assembler, idle_at: None })
+    }
+
+    pub(super) fn poll_next(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &Source,
+        idle: Idle,
+    ) -> Poll<Next> {
+        let mut ended = false;
+        while self.assembler.pending_bytes() < source.batch_bytes {
+            match self.connection.feed.poll_recv(cx) {
+                Poll::Ready(Some(Feed::Frames(chunk))) => {
+                    if let Err(error) = self.assembler.push(chunk) {
+                        let error = SessionError::from(error);
+                        return Poll::Ready(Next::Broken(Error::permanent(
+                            ErrorKind::Protocol,
+                            error,
+                        )));
+                    }
+                }
+                Poll::Ready(Some(Feed::ChangeFollows)) => {
+                    self.assembler.change_follows();
+                    break;
+                }
+                Poll::Ready(None) => {
+                    ended = true;
+                    break;
+                }
+                Poll::Pending => break,
+            }
+        }
+        if self.may_change_format(source) && self.assembler.undecodable().is_some() {
+            return Poll::Ready(Next::Text);
+        }
+        if self.assembler.has_events() {
+            let budget = &self.connection.budget;
+            if let Some(batch) = self.assembler.take(|bytes| budget.charge(bytes)) {
+                self.idle_at = None;
+                return Poll::Ready(Next::Batch(batch));
+            }
+        }
+        if ended {
+            let ended = ready!(Pin::new(&mut self.connection.driver.0).poll(cx));
+            return Poll::Ready(self.after(ended.unwrap_or(Err(DriverError::Closed)), source));
+        }
+        if self.assembler.has_progress() {
+            let at = idle.last.map_or_else(Instant::now, |last| last + idle.gap);
+            let sleep = self.idle_at.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(at)));
+            ready!(sleep.as_mut().poll(cx));
+            self.idle_at = None;
+            return Poll::Ready(Next::Idle);
+        }
+        // The queue may hold more than this turn took: be polled again.
+        if self.assembler.pending_bytes() >= source.batch_bytes {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    /// Whether values come in binary and might as well come in text.
+    fn may_change_format(&self, source: &Source) -> bool {
+        source.format == WireFormat::Auto && self.connection.format == Format::Binary
+    }
+
+    /// What the end of the wire task means.
+    fn after(&self, ended: Result<(), DriverError>, source: &Source) -> Next {
+        let server = match ended {
+            Err(DriverError::Session(SessionError::Server(server))) => server,
+            Err(DriverError::Session(error @ SessionError::Decode(_))) => {
+                return Next::Broken(Error::permanent(ErrorKind::Protocol, error));
+            }
+            Err(error) => return Next::Broken(Error::transient(ErrorKind::Connect, error)),
+            Ok(()) => {
+                return Next::Broken(Error::transient(ErrorKind::Connect, DriverError::Closed));
+            }
+        };
+        Next::Broken(match server.sqlstate {
+            SqlState::UNDEFINED_FUNCTION if self.may_change_format(source) => return Next::Text,
+            SqlState::UNDEFINED_OBJECT if server.message.contains("publication") => {
+                let names = source.publications.clone();
+                StreamError::PublicationMissing { names, server: Some(server) }.into()
+            }
+            _ if server.is_transient() => Error::transient(ErrorKind::Server, server),
+            _ => Error::permanent(ErrorKind::Server, server),
+        })
+    }
+}
