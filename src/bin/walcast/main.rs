@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod config;
+mod demo;
 mod exit;
 mod grid;
 mod human;
@@ -18,10 +19,6 @@ mod status;
 mod tail;
 mod target;
 mod watch;
-
-// Parsed and tested; they join `Command` with the library calls they make.
-#[allow(dead_code)]
-mod demo;
 
 use std::process::ExitCode;
 
@@ -42,6 +39,9 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoPipeline(demo::pipeline::Args),
     Tail(tail::Args),
     Run(run::Args),
     Check(check::Args),
@@ -55,6 +55,8 @@ fn main() -> ExitCode {
     let program = Program::parse();
     logs::start(&program.logs);
     let done = match program.command {
+        Command::Demo(args) => demo::run(args),
+        Command::DemoPipeline(args) => demo::pipeline::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
@@ -71,14 +73,13 @@ type Outcome = Result<Exit, walcast::Error>;
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, CommandFactory};
+    use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn every_command_shows_an_example() {
-        let named = |name: &'static str| clap::Command::new(name);
-        let program = Program::command().subcommand(demo::Args::augment_args(named("demo")));
+        let program = Program::command();
         program.clone().debug_assert();
         for command in program.get_subcommands() {
             assert_example(command);
