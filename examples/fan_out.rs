@@ -41,7 +41,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if let Some(status) = monitor.status().await {
         for sink in &status.replicas {
-            println!("{}: {} s behind, at {}", sink.name, sink.lag_seconds, sink.applied_lsn);
+            let lag = sink.lag_seconds.unwrap_or_default();
+            println!("{}: {} events, {lag:.3} s behind", sink.name, sink.events);
         }
     }
     trigger.drain();

@@ -1,5 +1,6 @@
-//! A slot whose publication has nothing to say, in a server that writes a lot: it follows, without a
-//! write of ours to the source, but never past anything unproven, nor past the end of a publication.
+//! A slot whose publication has nothing to say, in a server that writes a lot: it follows, without
+//! a write of ours to the source, but never past anything unproven, nor past the end of a
+//! publication.
 
 use std::time::{Duration, Instant};
 
@@ -191,7 +192,8 @@ async fn until_its_publication_is_dropped_on_18() {
 }
 
 /// What the server passes over because the publication is gone may come in one read with what it
-/// still sent: the slot must not follow that far before it was asked whether the publication exists.
+/// still sent: the slot must not follow that far before it was asked whether the publication
+/// exists.
 #[tokio::test(flavor = "multi_thread")]
 async fn until_its_publication_is_dropped_behind_a_backlog_on_18() {
     let server = match Server::wanted_major(18) {

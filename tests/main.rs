@@ -19,6 +19,7 @@ mod json_of_every_common_type_equals_to_jsonb;
 mod replay_after_kills_and_restarts_is_whole;
 mod run_feeds_files_and_drains;
 mod slots_are_listed_made_dropped_and_moved;
+mod status_tells_how_far_everything_is;
 mod tail_prints_what_was_committed;
 mod the_examples_do_what_they_say;
 mod the_file_sink_survives_being_killed;

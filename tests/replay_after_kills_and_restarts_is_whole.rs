@@ -1,5 +1,5 @@
-//! `walcast run` under load, killed and restarted at random moments: what is in the file is what was
-//! committed, once, in commit order.
+//! `walcast run` under load, killed and restarted at random moments: what is in the file is what
+//! was committed, once, in commit order.
 
 use std::path::Path;
 use std::time::Duration;

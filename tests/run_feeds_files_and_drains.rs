@@ -1,83 +1,20 @@
 //! `walcast run` on a real server: what its files hold, how it ends, and what it says when it
 //! cannot begin.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::{Ended, Load, Primary, Program, Running, eventually, pgbench_tables};
+use crate::support::{Desk, Load, Primary, drained, eventually, pgbench_tables, streams};
 
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// A directory with a config that feeds `audit.jsonl`.
-struct Desk {
-    directory: TempDir,
-}
-
-impl Desk {
-    fn new(url: &str, rest: &str) -> Desk {
-        let directory = tempfile::tempdir().unwrap();
-        let config = format!(
-            "[source]\nurl = \"{url}\"\nslot = \"s\"\npublication = \"p\"\n\
-             publication_options = {{ create = \"tables\", tables = [\"public.*\"] }}\n\
-             [[sink]]\nname = \"audit\"\ntype = \"file\"\npath = \"audit.jsonl\"\n{rest}"
-        );
-        std::fs::write(directory.path().join("walcast.toml"), config).unwrap();
-        Desk { directory }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn program(&self) -> Program {
-        // From elsewhere: paths in a config start where the config lies.
-        let config = self.path("walcast.toml");
-        Program::walcast(["run".as_ref(), config.as_os_str()]).current_dir("/")
-    }
-
-    fn start(&self) -> Running {
-        self.program().start()
-    }
-
-    fn lines(&self) -> Vec<Value> {
-        lines_of(&self.path("audit.jsonl"))
-    }
-}
-
-fn lines_of(path: &Path) -> Vec<Value> {
-    let text = std::fs::read_to_string(path).unwrap_or_default();
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
-}
-
-/// Waits until it streams; what it said is shown when it ends instead.
-#[track_caller]
-fn streams(primary: &Primary, running: &mut Running) {
-    eventually("it streams", DEADLINE, || {
-        assert!(running.is_running(), "{}", running.stderr());
-        let active = "select active from pg_replication_slots where slot_name = 's'";
-        primary.query_one_text(active).as_deref() == Some("t")
-    });
-}
-
-#[track_caller]
-fn drained(running: Running) -> Ended {
-    running.signal("TERM");
-    let ended = running.wait(Duration::from_secs(5));
-    assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
-    ended
-}
 
 #[test]
 fn and_ends_in_order_when_told_to() {
     let primary = Primary::start();
     primary.sql("create table a(id int primary key, note text)");
     let desk = Desk::new(&primary.url(), "");
-    let mut running = desk.start();
-    streams(&primary, &mut running);
+    let running = desk.start(&primary);
     primary.sql("insert into a select id, 'row ' || id from generate_series(1, 1000) id");
     eventually("a line comes", DEADLINE, || !desk.lines().is_empty());
     let ended = drained(running);
@@ -91,7 +28,7 @@ fn and_ends_in_order_when_told_to() {
     assert_eq!(primary.query_one_text(&confirmed).as_deref(), Some("t"), "{}", ended.stderr);
     assert_eq!(ended.stdout, "");
     primary.sql("insert into a values (1001)");
-    let running = desk.start();
+    let running = desk.start(&primary);
     eventually("the next line comes", DEADLINE, || desk.lines().len() > 1000);
     drained(running);
     let ids: Vec<i64> =
@@ -104,14 +41,13 @@ fn and_its_file_adds_up_to_the_tables_after_a_load() {
     let primary = Primary::start();
     pgbench_tables(&primary, 1);
     primary.sql("create publication p for all tables");
-    let desk = Desk::new(&primary.url(), "").without_publication();
-    let mut running = desk.start();
-    streams(&primary, &mut running);
+    let desk = Desk::with_publication(&primary.url(), "");
+    let running = desk.start(&primary);
     let load = Load::on(&primary).clients(4).transactions(250).start();
     let committed = load.wait(DEADLINE);
     drained(running);
     // The drain ends at what was handed out; the rest comes with the next run.
-    let running = desk.start();
+    let running = desk.start(&primary);
     let history = |lines: &[Value]| {
         lines.iter().filter(|line| line["table"] == "pgbench_history").count() as u64
     };
@@ -149,28 +85,18 @@ fn and_shows_its_password_to_nobody() {
     primary.sql("create role w login replication password 'h0rse&staple'; create table a(id int primary key)");
     primary.sql("create publication p for table a");
     let url = format!("postgres://w:${{SECRET}}@127.0.0.1:{}/postgres", primary.port());
-    let desk = Desk::new(&url, "").without_publication();
+    let desk = Desk::with_publication(&url, "");
     let secret = |text: &str| text.contains("h0rse");
-    let mut running = desk.program().env("SECRET", "h0rse&staple").start();
+    let mut running = desk.run().env("SECRET", "h0rse&staple").start();
     streams(&primary, &mut running);
     let environment = format!("/proc/{}/cmdline", running.pid());
     assert!(!secret(&std::fs::read_to_string(environment).unwrap()));
     let ended = drained(running);
     assert!(!secret(&ended.stderr) && !secret(&ended.stdout), "{}", ended.stderr);
     assert!(ended.stderr.contains("w@127.0.0.1"), "{}", ended.stderr);
-    let refused = desk.program().env("SECRET", "wr0ng&h0rse").run(DEADLINE);
+    let refused = desk.run().env("SECRET", "wr0ng&h0rse").run(DEADLINE);
     assert_eq!(refused.code(), Some(3), "{}", refused.stderr);
     assert!(!secret(&refused.stderr), "{}", refused.stderr);
-}
-
-impl Desk {
-    fn without_publication(self) -> Desk {
-        let path = self.path("walcast.toml");
-        let text = std::fs::read_to_string(&path).unwrap();
-        let kept = text.lines().filter(|line| !line.starts_with("publication_options"));
-        std::fs::write(&path, kept.collect::<Vec<_>>().join("\n")).unwrap();
-        self
-    }
 }
 
 #[test]
@@ -178,9 +104,8 @@ fn but_not_beside_another_on_the_same_state() {
     let primary = Primary::start();
     primary.sql("create table a(id int primary key)");
     let desk = Desk::new(&primary.url(), "");
-    let mut running = desk.start();
-    streams(&primary, &mut running);
-    let second = desk.program().run(DEADLINE);
+    let running = desk.start(&primary);
+    let second = desk.run().run(DEADLINE);
     assert_eq!(second.code(), Some(1), "{}", second.stderr);
     let named = format!("is held by process {}", running.pid());
     assert!(second.stderr.contains(&named), "{}", second.stderr);
@@ -192,7 +117,7 @@ fn but_not_beside_another_on_the_same_state() {
 fn but_not_where_it_cannot_write() {
     let primary = Primary::start();
     let desk = Desk::new(&primary.url(), "[pipeline]\nstate = \"/proc/walcast\"\n");
-    let ended = desk.program().run(DEADLINE);
+    let ended = desk.run().run(DEADLINE);
     assert_eq!(ended.code(), Some(1), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("cannot make in state directory /proc/walcast"),
@@ -206,7 +131,7 @@ fn but_not_where_it_cannot_write() {
 #[test]
 fn but_not_when_its_config_is_wrong() {
     let desk = Desk::new("postgres://u:pa55@h/d", "colour = \"red\"\n");
-    let ended = desk.program().run(DEADLINE);
+    let ended = desk.run().run(DEADLINE);
     assert_eq!(ended.code(), Some(2), "{}", ended.stderr);
     assert!(
         ended.stderr.contains("walcast.toml:10:1: sink.audit.colour: unknown key"),
@@ -219,8 +144,8 @@ fn but_not_when_its_config_is_wrong() {
 #[test]
 fn but_not_without_its_publication() {
     let primary = Primary::start();
-    let desk = Desk::new(&primary.url(), "").without_publication();
-    let ended = desk.program().run(DEADLINE);
+    let desk = Desk::with_publication(&primary.url(), "");
+    let ended = desk.run().run(DEADLINE);
     assert_eq!(ended.code(), Some(4), "{}", ended.stderr);
     assert!(ended.stderr.contains("fix: "), "{}", ended.stderr);
 }

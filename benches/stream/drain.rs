@@ -22,8 +22,8 @@ pub(crate) struct Options {
     /// Only consumers whose name contains one of these, and those they are compared with.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
-    /// Ask the scheduler to prefer what is measured over everything else (needs root): for a machine
-    /// that is not idle.
+    /// Ask the scheduler to prefer what is measured over everything else (needs root): for a
+    /// machine that is not idle.
     #[arg(long)]
     favor: bool,
 }

@@ -7,6 +7,7 @@
 mod control;
 mod lag;
 mod probe;
+mod saved;
 mod status;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,9 +23,10 @@ use crate::timestamp::Timestamp;
 
 pub use control::{ControlError, ask_status};
 pub use lag::{Stage, StageLag};
+pub(crate) use saved::Stopped;
 pub use status::{MemoryStatus, PrimaryStatus, SinkStatus, SlotHealth, Status};
 
-use lag::{CommitTimes, ServerPosition};
+use lag::{LagTimes, ServerPosition};
 use probe::Probe;
 
 /// Shows how a pipeline does. Clones show the same one.
@@ -37,7 +39,7 @@ pub struct Monitor {
 #[derive(Debug, Default)]
 struct Shared {
     attached: Mutex<Option<Attached>>,
-    commits: Mutex<CommitTimes>,
+    times: Mutex<LagTimes>,
     state_error: Mutex<Option<String>>,
     probe: tokio::sync::Mutex<Probe>,
 }
@@ -75,7 +77,7 @@ impl Monitor {
     /// A batch is on its way to the sinks.
     pub(crate) fn handed_out(&self, batch: &Batch) {
         if let Some((end, committed)) = batch.last_commit() {
-            locked(&self.shared.commits).note(end, committed);
+            locked(&self.shared.times).note_commit(end, committed);
         }
     }
 
@@ -105,9 +107,10 @@ impl Monitor {
         };
         let now = Timestamp::from(SystemTime::now());
         let mut status = {
-            let mut commits = locked(&self.shared.commits);
-            commits.forget(attached.confirmer.confirmed());
-            attached.status(&commits, server, now)
+            let mut times = locked(&self.shared.times);
+            times.note_server(server, now);
+            times.forget(attached.confirmer.confirmed());
+            attached.status(&times, server, now)
         };
         status.state_error = locked(&self.shared.state_error).clone();
         status.add_server(probed);
@@ -121,8 +124,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Attached {
-    fn status(&self, commits: &CommitTimes, server: ServerPosition, now: Timestamp) -> Status {
-        let rung = |stage, sink, lsn| commits.rung((stage, sink), lsn, server, now);
+    fn status(&self, times: &LagTimes, server: ServerPosition, now: Timestamp) -> Status {
+        let rung = |stage, sink, lsn| times.rung((stage, sink), lsn, server, now);
         let mut lag = vec![
             rung(Stage::Received, None, self.confirmer.received()),
             rung(Stage::Decoded, None, Some(self.confirmer.handed_out())),
@@ -138,8 +141,9 @@ impl Attached {
         }
         lag.push(rung(Stage::Confirmed, None, Some(self.confirmer.confirmed())));
         Status {
+            running: true,
             primary: PrimaryStatus::default(),
-            slot: SlotHealth::named(self.source.slot(), self.confirmer.confirmed()),
+            slot: SlotHealth::named(self.source.slot(), Some(self.confirmer.confirmed())),
             replicas,
             lag,
             memory: MemoryStatus {

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 /// How a pipeline does.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
+    /// Whether the pipeline runs; what follows is what it saved last when it does not.
+    pub running: bool,
     /// The server.
     pub primary: PrimaryStatus,
     /// The slot.
@@ -52,8 +54,8 @@ pub struct SlotHealth {
     pub healthy: bool,
     /// Whether someone streams from it.
     pub active: Option<bool>,
-    /// What we have confirmed.
-    pub confirmed_lsn: Lsn,
+    /// What we have confirmed; `None` when nothing was ever saved.
+    pub confirmed_lsn: Option<Lsn>,
     /// What the server has of that.
     pub confirmed_flush_lsn: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
@@ -71,20 +73,21 @@ pub struct SlotHealth {
 pub struct SinkStatus {
     /// Its name.
     pub name: SinkName,
-    /// `opening`, `running`, `backing_off`, `failed` or `closed`.
+    /// `opening`, `running`, `backing_off`, `failed` or `closed`; `stopped` or `never_run` when the
+    /// pipeline does not run.
     pub state: String,
     /// Whether the slot waits for it.
     pub required: bool,
     /// Whether it works.
     pub healthy: bool,
-    /// Age of the oldest commit it has not proven.
-    pub lag_seconds: f64,
+    /// Age of the oldest commit it has not proven; `None` while that is not known.
+    pub lag_seconds: Option<f64>,
     /// Bytes of log between what it has proven and the server's position.
     pub lag_bytes: Option<u64>,
     /// What it has proven.
-    pub applied_lsn: Lsn,
+    pub applied_lsn: Option<Lsn>,
     /// What it has taken.
-    pub delivered_lsn: Lsn,
+    pub delivered_lsn: Option<Lsn>,
     /// Events it took.
     pub events: u64,
     /// Times it had to begin again.
@@ -98,7 +101,7 @@ pub struct SinkStatus {
 }
 
 /// Bytes in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryStatus {
     /// Now.
     pub inflight_bytes: usize,
@@ -112,7 +115,8 @@ impl Status {
     /// Whether server, slot and every required sink work.
     pub fn is_healthy(&self) -> bool {
         let sinks = self.replicas.iter().filter(|sink| sink.required).all(|sink| sink.healthy);
-        self.primary.healthy && self.slot.healthy && sinks && self.state_error.is_none()
+        let server = self.primary.healthy && self.slot.healthy;
+        self.running && server && sinks && self.state_error.is_none()
     }
 
     /// What is wrong, in words; nothing when it is healthy.
@@ -124,12 +128,16 @@ impl Status {
                 None => what,
             });
         };
+        if !self.running {
+            add("the pipeline does not run".to_owned(), None);
+        }
         if !self.primary.healthy {
             add("the server does not answer".to_owned(), self.primary.error.as_deref());
         } else if !self.slot.healthy {
             add(format!("slot {}", self.slot.name), self.slot.error.as_deref());
         }
-        for sink in self.replicas.iter().filter(|sink| sink.required && !sink.healthy) {
+        let ailing = |sink: &&SinkStatus| self.running && sink.required && !sink.healthy;
+        for sink in self.replicas.iter().filter(ailing) {
             let state = sink.state.replace('_', " ");
             add(format!("sink {} is {state}", sink.name), sink.error.as_deref());
         }
@@ -159,7 +167,7 @@ impl Status {
 }
 
 impl SlotHealth {
-    pub(super) fn named(name: &SlotName, confirmed_lsn: Lsn) -> Self {
+    pub(super) fn named(name: &SlotName, confirmed_lsn: Option<Lsn>) -> Self {
         Self {
             name: name.clone(),
             healthy: false,
@@ -205,13 +213,39 @@ impl SinkStatus {
             healthy: lane.state == LaneState::Running,
             lag_seconds: durable.seconds,
             lag_bytes: durable.bytes,
-            applied_lsn: lane.progress.cursor,
-            delivered_lsn: lane.delivered,
+            applied_lsn: Some(lane.progress.cursor),
+            delivered_lsn: Some(lane.delivered),
             events: lane.events,
             retries: lane.retries,
             skipped_bytes: lane.skipped_bytes,
             flush_seconds: lane.flush_time.as_secs_f64(),
             error: lane.error,
+        }
+    }
+
+    /// The same sink while nobody feeds it.
+    pub(super) fn stopped(mut self) -> Self {
+        self.state = "stopped".to_owned();
+        self.healthy = false;
+        self
+    }
+
+    /// A sink that nobody has fed yet.
+    pub(super) fn never_run(name: &SinkName, required: bool) -> Self {
+        Self {
+            name: name.clone(),
+            state: "never_run".to_owned(),
+            required,
+            healthy: false,
+            lag_seconds: None,
+            lag_bytes: None,
+            applied_lsn: None,
+            delivered_lsn: None,
+            events: 0,
+            retries: 0,
+            skipped_bytes: 0,
+            flush_seconds: 0.0,
+            error: None,
         }
     }
 }

@@ -20,8 +20,9 @@ mod wire_thread;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::checkpoint::{CheckpointStore as _, FileStore};
 use crate::fanout::LaneSettings;
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Status, Stopped};
 use crate::name::SinkName;
 use crate::shutdown::Shutdown;
 use crate::sink::{BoxSink, Sink};
@@ -30,6 +31,8 @@ use crate::{Error, ErrorKind, Result};
 
 pub use error::PipelineError;
 
+/// The file in the state directory that says how far everyone is.
+const CHECKPOINT: &str = "checkpoint";
 /// Bytes in flight by default.
 const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;
 /// The least that a pipeline can work with.
@@ -153,6 +156,19 @@ impl Pipeline {
     /// What shows how the pipeline does, while it runs.
     pub fn monitor(&self) -> Monitor {
         self.monitor.clone()
+    }
+
+    /// How the pipeline stands while no process runs it: what the last run saved in the state
+    /// directory, which is neither made nor locked, beside what the server says now. Asks the
+    /// server, three seconds at most.
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn saved_status(&self) -> Status {
+        let sinks = self.sinks.iter().map(|member| (&member.name, member.required)).collect();
+        let stopped = Stopped { source: &self.source, sinks, memory: self.memory };
+        let checkpoint = FileStore::new(self.state.join(CHECKPOINT)).load().await;
+        stopped.status(checkpoint).await
     }
 
     /// Run until `shutdown` asks for the end, or until something is in the way for good.

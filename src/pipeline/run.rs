@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::bookkeeper::Bookkeeper;
 use super::error::PipelineError;
 use super::wire_thread::WireThread;
-use super::{Member, Pipeline};
+use super::{CHECKPOINT, Member, Pipeline};
 use crate::budget::Budget;
 use crate::checkpoint::{
     Checkpoint, Checkpointer, FileStore, OriginFilter, SinkProgress, StreamOptions,
@@ -42,7 +42,7 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
     let Pipeline { source, state, memory, quorum, drain_timeout, sinks, monitor } = pipeline;
     let state = StateDir::open(state)?;
     let mut checkpointer =
-        Checkpointer::open(FileStore::new(state.join("checkpoint"))).await.map_err(Error::from)?;
+        Checkpointer::open(FileStore::new(state.join(CHECKPOINT))).await.map_err(Error::from)?;
     let thread = WireThread::start()
         .map_err(|error| Error::permanent(ErrorKind::Io, PipelineError::Thread(error)))?;
     let budget = Budget::new(memory);

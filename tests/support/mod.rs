@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports, reason = "each suite uses its own part of the harness")]
 
 mod authority;
+mod desk;
 mod impostor;
 mod load;
 pub(crate) mod oracle;
@@ -25,6 +26,7 @@ mod wait;
 pub(crate) mod workload;
 
 pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
+pub(crate) use desk::{Desk, drained, streams};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use oracle::History;

@@ -1,9 +1,9 @@
 //! What a JSON lines file has to be: the source's history, judged without walcast's own code.
 //!
 //! [`History::read`] takes the file apart and holds it to the form of a history (each change once,
-//! in commit order, numbered from 1, the last of a transaction marked). [`History::fold`] replays it
-//! into tables, which are then compared with the source's, and with the log that the load wrote of
-//! itself.
+//! in commit order, numbered from 1, the last of a transaction marked). [`History::fold`] replays
+//! it into tables, which are then compared with the source's, and with the log that the load wrote
+//! of itself.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;

@@ -1,6 +1,6 @@
 //! A load that notes what it does: transactions over several tables, with savepoints, several rows
-//! at once, deletes, changed keys, large values left alone, and now and then a TRUNCATE; each writes
-//! its id and how many changes it made into `txlog`.
+//! at once, deletes, changed keys, large values left alone, and now and then a TRUNCATE; each
+//! writes its id and how many changes it made into `txlog`.
 
 use super::load::Load;
 use super::primary::Primary;

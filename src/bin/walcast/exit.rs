@@ -25,6 +25,8 @@ pub(crate) enum Exit {
     Sink = 6,
     /// `check` found errors.
     Unfit = 7,
+    /// `status` found that something is not healthy.
+    Unhealthy = 8,
 }
 
 /// The codes, as `--help` lists them.
@@ -37,7 +39,8 @@ Exit codes:
   4  the slot is missing, lost or invalidated
   5  a gap: data a sink needs is no longer in the slot
   6  a sink stopped the pipeline
-  7  `check` found errors";
+  7  `check` found errors
+  8  `status` found something unhealthy";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {

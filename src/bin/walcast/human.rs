@@ -14,6 +14,13 @@ pub(crate) struct Span(pub(crate) Duration);
 /// A count with its thousands apart: `1 234 567`.
 pub(crate) struct Count(pub(crate) u64);
 
+impl Span {
+    /// A span of this many seconds; what is no span at all counts as none.
+    pub(crate) fn seconds(seconds: f64) -> Self {
+        Self(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+    }
+}
+
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];

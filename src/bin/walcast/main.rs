@@ -6,6 +6,7 @@
 mod check;
 mod completions;
 mod config;
+mod demo;
 mod exit;
 mod grid;
 mod human;
@@ -14,15 +15,9 @@ mod paint;
 mod run;
 mod runtime;
 mod slot;
+mod status;
 mod tail;
 mod target;
-
-// Parsed and tested; they join `Command` with the library calls they make.
-#[allow(dead_code)]
-mod demo;
-#[allow(dead_code)]
-mod status;
-#[allow(dead_code)]
 mod watch;
 
 use std::process::ExitCode;
@@ -44,9 +39,13 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Demo(demo::Args),
+    #[command(hide = true)]
+    DemoPipeline(demo::pipeline::Args),
     Tail(tail::Args),
     Run(run::Args),
     Check(check::Args),
+    Status(status::Args),
     Slot(slot::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -56,9 +55,12 @@ fn main() -> ExitCode {
     let program = Program::parse();
     logs::start(&program.logs);
     let done = match program.command {
+        Command::Demo(args) => demo::run(args),
+        Command::DemoPipeline(args) => demo::pipeline::run(args),
         Command::Tail(args) => tail::run(args),
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(args),
+        Command::Status(args) => status::run(args),
         Command::Slot(args) => slot::run(args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
@@ -71,16 +73,13 @@ type Outcome = Result<Exit, walcast::Error>;
 
 #[cfg(test)]
 mod tests {
-    use clap::{Args, CommandFactory};
+    use clap::CommandFactory;
 
     use super::*;
 
     #[test]
     fn every_command_shows_an_example() {
-        let named = |name: &'static str| clap::Command::new(name);
-        let program = Program::command()
-            .subcommand(demo::Args::augment_args(named("demo")))
-            .subcommand(status::Args::augment_args(named("status")));
+        let program = Program::command();
         program.clone().debug_assert();
         for command in program.get_subcommands() {
             assert_example(command);

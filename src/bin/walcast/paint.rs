@@ -36,6 +36,16 @@ impl Paint {
         Self { shown: std::io::stdout().is_terminal() && !unwanted }
     }
 
+    /// Colours when `shown`.
+    pub(crate) fn when(shown: bool) -> Self {
+        Self { shown }
+    }
+
+    /// Whether colours are shown.
+    pub(crate) fn shows(self) -> bool {
+        self.shown
+    }
+
     /// No colours.
     #[cfg(test)]
     pub(crate) fn plain() -> Self {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use walcast::monitor::{Monitor, Stage, StageLag, Status};
+use walcast::monitor::{Monitor, Stage, Status};
 use walcast::{Error, Shutdown};
 
 use crate::human::{Bytes, Count, Span};
@@ -89,14 +89,14 @@ impl Diary {
         }
         let new = Count(events - self.events.min(events));
         let confirmed = status.lag.iter().find(|rung| rung.stage == Stage::Confirmed);
-        let (lag, lag_bytes) = confirmed
-            .map_or((0.0, 0), |rung: &StageLag| (rung.seconds, rung.bytes.unwrap_or_default()));
+        let lag = confirmed.and_then(|rung| rung.seconds).unwrap_or_default();
+        let behind = confirmed.and_then(|rung| rung.bytes).unwrap_or_default();
         tracing::info!(
             %new,
             events = %Count(events),
-            confirmed = %status.slot.confirmed_lsn,
-            lag = %Span(Duration::from_secs_f64(lag.max(0.0))),
-            behind = %Bytes(lag_bytes),
+            confirmed = status.slot.confirmed_lsn.map(tracing::field::display),
+            lag = %Span::seconds(lag),
+            behind = %Bytes(behind),
             inflight = %Bytes(status.memory.inflight_bytes as u64),
             "events delivered"
         );
