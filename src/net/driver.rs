@@ -18,7 +18,7 @@ use crate::budget::Budget;
 use crate::event::{Chunk, Lease};
 use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
-use crate::net::walsender::ReceiveBuffer;
+use crate::net::tcp::Gulps;
 use crate::session::{
     Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
 };
@@ -79,7 +79,6 @@ pub(crate) struct Gauges {
     received: AtomicU64,
     server_end: AtomicU64,
     bytes: AtomicU64,
-    catching_up: std::sync::atomic::AtomicBool,
 }
 
 impl Gauges {
@@ -108,7 +107,7 @@ pub(crate) struct Wiring {
     /// The bound on what may be read.
     pub(crate) budget: Budget,
     /// Present where the link allows reading in gulps.
-    pub(crate) receive_buffer: Option<ReceiveBuffer>,
+    pub(crate) gulps: Option<Gulps>,
     /// Where frames go.
     pub(crate) feed: mpsc::Sender<Feed>,
     /// What may be reported as done.
@@ -126,8 +125,9 @@ pub(crate) struct Driver<S> {
     session: Session,
     start: Instant,
     pace: Pace,
-    /// Until it was made small.
-    receive_buffer: Option<ReceiveBuffer>,
+    /// What `pace` was when last looked at.
+    catching_up: bool,
+    gulps: Option<Gulps>,
     turn: Turn,
     pause_until: Instant,
     buffer: ReadBuffer,
@@ -160,7 +160,7 @@ enum Wake {
 
 impl<S: Socket> Driver<S> {
     pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
-        let allowed = wiring.receive_buffer.is_some();
+        let allowed = wiring.gulps.is_some();
         let (reader, writer) = tokio::io::split(socket);
         let start = Instant::now();
         let limit = wiring.budget.limit();
@@ -171,7 +171,8 @@ impl<S: Socket> Driver<S> {
             session: wiring.session,
             start,
             pace: Pace::new(Duration::ZERO, allowed),
-            receive_buffer: wiring.receive_buffer,
+            catching_up: false,
+            gulps: wiring.gulps,
             turn: Turn::Read,
             pause_until: start,
             buffer: ReadBuffer::new(wiring.input, capacity),
@@ -307,16 +308,17 @@ impl<S: Socket> Driver<S> {
 
     fn begin_turn(&mut self) {
         if self.turn == Turn::Pause {
-            // Once, and never undone: a small window must close well within each pause.
-            if let Some(buffer) = self.receive_buffer.take() {
-                buffer.shrink(RECEIVE_BUFFER_BYTES);
-            }
             self.pause_until = Instant::now() + PAUSE;
         }
         let catching_up = self.pace.is_catching_up();
-        if self.gauges.catching_up.swap(catching_up, Ordering::Relaxed) != catching_up {
-            let lag = self.session.lag();
-            tracing::debug!(catching_up, ?lag, received = ?self.session.received(), "pace");
+        if std::mem::replace(&mut self.catching_up, catching_up) == catching_up {
+            return;
+        }
+        tracing::debug!(catching_up, lag = ?self.session.lag(), "pace");
+        match &mut self.gulps {
+            Some(gulps) if catching_up => gulps.begin(RECEIVE_BUFFER_BYTES),
+            Some(gulps) => gulps.end(),
+            None => {}
         }
     }
 

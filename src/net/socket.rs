@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,15 +13,14 @@ use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tokio::time::Instant;
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::binding;
-use super::walsender::ReceiveBuffer;
+use super::tcp::{Gulps, TcpLink};
 
 /// How a TCP connection notices that nobody is there any more.
 #[derive(Debug, Clone)]
@@ -34,7 +32,7 @@ pub(super) struct TcpLiveness {
 /// A connection without TLS.
 #[derive(Debug)]
 enum Transport {
-    Tcp(TcpStream),
+    Tcp(TcpLink),
     Unix(UnixStream),
 }
 
@@ -46,18 +44,14 @@ enum Inner {
 
 /// A connection to a server: TCP or a Unix-domain socket, with or without TLS.
 #[derive(Debug)]
-pub struct Socket {
-    inner: Inner,
-    /// How long the TCP handshake took, where it was over when `connect` returned.
-    handshake: Option<Duration>,
-}
+pub struct Socket(Inner);
 
 impl Socket {
     /// Connect to an address.
     pub(super) async fn tcp(address: SocketAddr, liveness: &TcpLiveness) -> io::Result<Self> {
-        let (stream, handshake) = connect(address).await?;
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
+        let link = TcpLink::connect(address).await?;
+        let socket = SockRef::from(link.stream());
+        socket.set_tcp_nodelay(true)?;
         if let Some(keepalive) = &liveness.keepalive {
             socket.set_tcp_keepalive(keepalive)?;
         }
@@ -65,13 +59,12 @@ impl Socket {
         if !liveness.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(liveness.user_timeout))?;
         }
-        Ok(Self { inner: Inner::Plain(Transport::Tcp(stream)), handshake })
+        Ok(Self(Inner::Plain(Transport::Tcp(link))))
     }
 
     /// Connect to a socket file.
     pub(super) async fn unix(path: &Path) -> io::Result<Self> {
-        let stream = UnixStream::connect(path).await?;
-        Ok(Self { inner: Inner::Plain(Transport::Unix(stream)), handshake: None })
+        Ok(Self(Inner::Plain(Transport::Unix(UnixStream::connect(path).await?))))
     }
 
     /// Go on in TLS.
@@ -80,14 +73,13 @@ impl Socket {
         client: Arc<ClientConfig>,
         name: ServerName<'static>,
     ) -> io::Result<Self> {
-        let inner = match self.inner {
+        match self.0 {
             Inner::Plain(transport) => {
                 let stream = TlsConnector::from(client).connect(name, transport).await?;
-                Inner::Tls(Box::new(stream))
+                Ok(Self(Inner::Tls(Box::new(stream))))
             }
-            tls @ Inner::Tls(_) => tls,
-        };
-        Ok(Self { inner, ..self })
+            Inner::Tls(stream) => Ok(Self(Inner::Tls(stream))),
+        }
     }
 
     /// Whether TCP is at the bottom.
@@ -97,29 +89,29 @@ impl Socket {
 
     /// Whether it is encrypted.
     pub fn is_tls(&self) -> bool {
-        matches!(self.inner, Inner::Tls(_))
+        matches!(self.0, Inner::Tls(_))
     }
 
-    /// How long the TCP handshake took, where it was over at once, as it is on one machine: no
-    /// process has a part in it, so that however busy they are it is the link's own round trip.
+    /// How long the TCP handshake took, where that is known.
     pub(super) fn handshake(&self) -> Option<Duration> {
-        self.handshake
+        match self.transport() {
+            Transport::Tcp(link) => link.handshake(),
+            Transport::Unix(_) => None,
+        }
     }
 
-    /// A handle on the receive buffer that outlives a split of the socket; none for a Unix-domain
+    /// A handle that outlives a split of the socket, to read it in gulps; none for a Unix-domain
     /// socket, which has no window.
-    pub(super) fn receive_buffer(&self) -> Option<ReceiveBuffer> {
+    pub(super) fn gulps(&self) -> Option<Gulps> {
         match self.transport() {
-            Transport::Tcp(stream) => {
-                stream.as_fd().try_clone_to_owned().ok().map(|fd| ReceiveBuffer(fd.into()))
-            }
+            Transport::Tcp(link) => link.gulps(),
             Transport::Unix(_) => None,
         }
     }
 
     /// The protocol that the TLS handshake agreed on.
     pub(super) fn alpn(&self) -> Option<&[u8]> {
-        match &self.inner {
+        match &self.0 {
             Inner::Plain(_) => None,
             Inner::Tls(stream) => stream.get_ref().1.alpn_protocol(),
         }
@@ -127,7 +119,7 @@ impl Socket {
 
     /// What a SCRAM exchange is bound to; `None` without TLS or where the certificate has none.
     pub(super) fn channel_binding(&self) -> Option<Vec<u8>> {
-        match &self.inner {
+        match &self.0 {
             Inner::Plain(_) => None,
             Inner::Tls(stream) => {
                 let certificate = stream.get_ref().1.peer_certificates()?.first()?;
@@ -137,35 +129,11 @@ impl Socket {
     }
 
     fn transport(&self) -> &Transport {
-        match &self.inner {
+        match &self.0 {
             Inner::Plain(transport) => transport,
             Inner::Tls(stream) => stream.get_ref().0,
         }
     }
-}
-
-/// Connect, and say how long the handshake took if it was over when `connect` returned.
-async fn connect(address: SocketAddr) -> io::Result<(TcpStream, Option<Duration>)> {
-    let socket =
-        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_nonblocking(true)?;
-    let begin = Instant::now();
-    let under_way = match socket.connect(&address.into()) {
-        Ok(()) => false,
-        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {
-            socket.peer_addr().is_err()
-        }
-        Err(error) => return Err(error),
-    };
-    let handshake = (!under_way).then(|| begin.elapsed());
-    let stream = TcpStream::from_std(socket.into())?;
-    if under_way {
-        stream.writable().await?;
-        if let Some(error) = stream.take_error()? {
-            return Err(error);
-        }
-    }
-    Ok((stream, handshake))
 }
 
 macro_rules! forward {
@@ -211,4 +179,4 @@ macro_rules! forward {
 }
 
 forward!(Transport, Transport::Tcp, Transport::Unix; transport => transport);
-forward!(Socket, Inner::Plain, Inner::Tls; socket => &mut socket.inner);
+forward!(Socket, Inner::Plain, Inner::Tls; socket => &mut socket.0);

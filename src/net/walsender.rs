@@ -19,6 +19,7 @@ use super::replication::connect_replication;
 use super::socket::Socket;
 use super::sql::cancel;
 use super::startup::{CancelKey, ServerParameters};
+use super::tcp::Gulps;
 use crate::lineage::{Lineage, LineageError};
 use crate::lsn::Lsn;
 use crate::name::{PublicationName, ServerIdentity, SlotName, SystemId, Timeline};
@@ -280,11 +281,11 @@ impl Walsender {
     /// Hand the socket over to a wire task.
     pub(crate) fn into_driver(
         self,
-        wiring: impl FnOnce(Session, BytesMut, Option<ReceiveBuffer>) -> Wiring,
+        wiring: impl FnOnce(Session, BytesMut, Option<Gulps>) -> Wiring,
     ) -> Driver<Socket> {
         let near = self.round_trip.is_some_and(|round_trip| round_trip <= ROUND_TRIP_MAX);
-        let buffer = if near { self.socket.receive_buffer() } else { None };
-        let wiring = wiring(self.session, self.input, buffer);
+        let gulps = if near { self.socket.gulps() } else { None };
+        let wiring = wiring(self.session, self.input, gulps);
         Driver::new(self.socket, wiring)
     }
 
@@ -334,20 +335,6 @@ impl Walsender {
             Ok(Ok(Err(source))) => Err(CommandError::Session { command, source }),
             Ok(Err(source)) => Err(CommandError::Broken { command, source }),
             Err(_) => Err(CommandError::Timeout { command, limit }),
-        }
-    }
-}
-
-/// A second handle on a TCP socket, to make its receive buffer small while a driver reads from it.
-#[derive(Debug)]
-pub(crate) struct ReceiveBuffer(pub(super) socket2::Socket);
-
-impl ReceiveBuffer {
-    /// Make it about `bytes` large, for good.
-    pub(crate) fn shrink(self, bytes: usize) {
-        // Only speed depends on it.
-        if let Err(error) = self.0.set_recv_buffer_size(bytes) {
-            tracing::debug!(%error, "the receive buffer keeps its size");
         }
     }
 }
