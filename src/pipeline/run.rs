@@ -260,7 +260,7 @@ impl Running {
                 Next::Idle => fan_out.send_idle().await,
                 Next::Rewind => {
                     stream.rewind();
-                    fan_out.rewound().await
+                    fan_out.rewound(stream.handed_out()).await
                 }
             }
         };
