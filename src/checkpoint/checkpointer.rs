@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore, SinkProgress};
 use crate::lsn::Lsn;
-use crate::name::SinkName;
+use crate::name::{SinkName, Timeline};
 
 /// A position that the slot may be told: a checkpoint that covers it has been saved.
 ///
@@ -117,7 +117,7 @@ impl Checkpointer {
         Ok(confirmed)
     }
 
-    /// Save where the sinks stand. Sinks that `tally` does not name keep their entry.
+    /// Save where the sinks stand on `timeline`, the server's now. Sinks that `tally` does not name keep their entry.
     ///
     /// Invariants I1, I2 and I7 hold by construction: what is confirmed is folded from the same
     /// positions that are saved, never falls, and is answered after the store has taken them.
@@ -127,8 +127,13 @@ impl Checkpointer {
     ///
     /// # Cancel safety
     /// When dropped, the store may hold either; call it again.
-    pub async fn save(&mut self, tally: &Tally) -> Result<Confirmed, CheckpointError> {
+    pub async fn save(
+        &mut self,
+        tally: &Tally,
+        timeline: Timeline,
+    ) -> Result<Confirmed, CheckpointError> {
         let mut next = self.saved.clone().ok_or(CheckpointError::NotBegun)?;
+        next.timeline = timeline;
         for (sink, member) in &tally.members {
             let progress = member.progress;
             let saved = next.sinks.insert(sink.clone(), progress);
@@ -149,6 +154,8 @@ mod tests {
     use super::super::{MemoryStore, StoreFuture};
     use super::*;
 
+    const ON: Timeline = Timeline::new(1);
+
     fn tally(members: &[(&str, u64, Held)]) -> Tally {
         let member = |&(name, cursor, held): &(&str, u64, Held)| {
             let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
@@ -160,7 +167,7 @@ mod tests {
     async fn begun() -> Checkpointer {
         let mut it = Checkpointer::open(MemoryStore::default()).await.unwrap();
         assert_eq!(it.confirmed(), None);
-        assert!(matches!(it.save(&tally(&[])).await, Err(CheckpointError::NotBegun)));
+        assert!(matches!(it.save(&tally(&[]), ON).await, Err(CheckpointError::NotBegun)));
         assert_eq!(it.begin(checkpoint(5)).await.unwrap().lsn(), Lsn::new(5));
         it
     }
@@ -169,22 +176,30 @@ mod tests {
     async fn the_slowest_required_sink_decides() {
         let mut it = begun().await;
         let held = [("a", 20, Held::ByCursor), ("b", 9, Held::BySpool(Lsn::new(15)))];
-        assert_eq!(it.save(&tally(&held)).await.unwrap().lsn(), Lsn::new(15));
+        assert_eq!(it.save(&tally(&held), ON).await.unwrap().lsn(), Lsn::new(15));
         let best_effort = [("a", 30, Held::ByCursor), ("b", 9, Held::Not)];
-        assert_eq!(it.save(&tally(&best_effort)).await.unwrap().lsn(), Lsn::new(30));
+        assert_eq!(it.save(&tally(&best_effort), ON).await.unwrap().lsn(), Lsn::new(30));
         let saved = it.saved().unwrap();
         assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
         assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
     }
 
     #[tokio::test]
+    async fn positions_are_saved_with_the_timeline_they_are_on() {
+        let mut it = begun().await;
+        let promoted = Timeline::new(2);
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), promoted).await.unwrap();
+        assert_eq!(it.saved().unwrap().timeline, promoted);
+    }
+
+    #[tokio::test]
     async fn nothing_falls_and_nobody_required_means_nothing_moves() {
         let mut it = begun().await;
         let one = |cursor| tally(&[("a", cursor, Held::ByCursor)]);
-        assert_eq!(it.save(&one(3)).await.unwrap().lsn(), Lsn::new(5));
-        assert!(matches!(it.save(&one(2)).await, Err(CheckpointError::Backwards { .. })));
+        assert_eq!(it.save(&one(3), ON).await.unwrap().lsn(), Lsn::new(5));
+        assert!(matches!(it.save(&one(2), ON).await, Err(CheckpointError::Backwards { .. })));
         let none = tally(&[("a", 50, Held::Not)]);
-        assert_eq!(it.save(&none).await.unwrap().lsn(), Lsn::new(5));
+        assert_eq!(it.save(&none, ON).await.unwrap().lsn(), Lsn::new(5));
     }
 
     #[tokio::test]
@@ -207,7 +222,7 @@ mod tests {
         }
         let mut it = Checkpointer::open(Full(MemoryStore::default(), 0)).await.unwrap();
         it.begin(checkpoint(5)).await.unwrap();
-        it.save(&tally(&[("a", 9, Held::ByCursor)])).await.unwrap_err();
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), ON).await.unwrap_err();
         assert_eq!(it.confirmed().unwrap().lsn(), Lsn::new(5));
         assert_eq!(it.saved(), Some(&checkpoint(5)));
     }

@@ -46,7 +46,7 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
     let thread = WireThread::start()
         .map_err(|error| Error::permanent(ErrorKind::Io, PipelineError::Thread(error)))?;
     let budget = Budget::new(memory);
-    let start = start_point(&checkpointer, &source, &budget, &thread)?;
+    let start = start_point(&checkpointer, (&source, &sinks), &budget, &thread)?;
     let connecting = ReplicationStream::start(source.clone(), start);
     let stream = tokio::select! {
         stream = connecting => stream?,
@@ -85,18 +85,21 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
 /// Where the checkpoint says to go on.
 fn start_point(
     checkpointer: &Checkpointer,
-    source: &Source,
+    (source, sinks): (&Source, &[Member]),
     budget: &Budget,
     thread: &WireThread,
 ) -> Result<StreamStartPoint> {
-    let mut confirmed = None;
+    let (mut confirmed, mut reached) = (None, None);
     if let Some(saved) = checkpointer.saved() {
         saved.check_source(saved.system_id, source.slot()).map_err(Error::from)?;
         let identity =
             crate::ServerIdentity { system_id: saved.system_id, timeline: saved.timeline };
-        confirmed = Some((saved.confirmed, identity));
+        let cursors = sinks.iter().filter_map(|sink| saved.sinks.get(&sink.name));
+        let furthest = cursors.map(|progress| progress.cursor).max();
+        confirmed = Some(saved.confirmed);
+        reached = Some((identity, furthest.unwrap_or(saved.confirmed).max(saved.confirmed)));
     }
-    Ok(StreamStartPoint { confirmed, budget: budget.clone(), runtime: thread.handle() })
+    Ok(StreamStartPoint { confirmed, reached, budget: budget.clone(), runtime: thread.handle() })
 }
 
 /// Who takes part: saved before anyone is given anything.
