@@ -39,6 +39,9 @@ pub struct Member {
     pub progress: SinkProgress,
     /// What of it the slot waits for.
     pub held: Held,
+    /// Whether it has ever said where it stands. It holds the slot either way, but is not known by
+    /// a position that is not its own.
+    pub placed: bool,
 }
 
 /// What of a sink holds the slot.
@@ -136,6 +139,9 @@ impl Checkpointer {
         next.timeline = timeline;
         for (sink, member) in &tally.members {
             let progress = member.progress;
+            if !member.placed {
+                continue;
+            }
             let saved = next.sinks.insert(sink.clone(), progress);
             let floor = saved.map(|saved| saved.cursor).max(progress.data_end);
             if let Some(floor) = floor.filter(|floor| progress.cursor < *floor) {
@@ -159,7 +165,7 @@ mod tests {
     fn tally(members: &[(&str, u64, Held)]) -> Tally {
         let member = |&(name, cursor, held): &(&str, u64, Held)| {
             let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
-            (sink(name), Member { progress, held })
+            (sink(name), Member { progress, held, placed: true })
         };
         Tally { members: members.iter().map(member).collect() }
     }
@@ -182,6 +188,15 @@ mod tests {
         let saved = it.saved().unwrap();
         assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
         assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
+    }
+
+    #[tokio::test]
+    async fn a_new_sink_holds_the_slot_before_anything_is_known_of_it() {
+        let mut it = begun().await;
+        let mut tally = tally(&[("a", 20, Held::ByCursor), ("new", 9, Held::ByCursor)]);
+        tally.members.get_mut(&sink("new")).unwrap().placed = false;
+        assert_eq!(it.save(&tally, ON).await.unwrap().lsn(), Lsn::new(9));
+        assert!(!it.saved().unwrap().sinks.contains_key(&sink("new")));
     }
 
     #[tokio::test]

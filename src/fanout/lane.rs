@@ -180,6 +180,7 @@ impl Lane {
                 return Err(LaneError::Resume { sink, source });
             }
         };
+        self.parts.status.send_modify(|status| status.placed = true);
         // What was cut from the batches at hand is wanted when the sink stands lower now.
         self.begin_again(self.resume < before);
         tracing::info!(sink = %self.parts.context.sink, resume = %self.resume, "sink open");

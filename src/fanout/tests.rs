@@ -151,9 +151,20 @@ impl Bench {
         share: Option<usize>,
         sink: Told,
     ) -> Served {
+        self.any_lane(name, settings, (share, false), sink)
+    }
+
+    fn any_lane(
+        &mut self,
+        name: &str,
+        settings: LaneSettings,
+        (share, is_new): (Option<usize>, bool),
+        sink: Told,
+    ) -> Served {
         let name = SinkName::new(name).unwrap();
         let entry = SinkProgress { cursor: Lsn::new(self.start), data_end: None };
-        let (status, status_out) = watch::channel(LaneStatus::at(entry));
+        let (status, status_out) =
+            watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
         let (parcels_in, parcels) = mpsc::channel(1024);
         let held = Arc::new(AtomicUsize::new(0));
         let lineage = Arc::clone(Feed::after(entry.cursor).lineage());
@@ -167,7 +178,7 @@ impl Bench {
             held: Arc::clone(&held),
             contention: self.contention.subscribe(),
             status,
-            is_new: false,
+            is_new,
             required: share.is_none(),
             rewind: self.rewind.0.clone(),
         };
@@ -336,6 +347,21 @@ async fn what_a_sink_says_it_has_counts_as_its_data() {
     lane.proves(208).await;
     assert_eq!(lane.sink.seen(), "open");
     assert_eq!(lane.progress(), (208, Some(208)), "a sink restored to 108 would be found out");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_sink_that_misses_something_is_not_known_by_where_the_slot_is() {
+    let mut bench = Bench::at(10);
+    let told = Told::default();
+    told.script(|script| script.opens = [Resume::After(Lsn::new(5))].into());
+    let lane = bench.any_lane("new", settings(), (None, true), told);
+    let (sink, status) = (lane.sink.clone(), lane.status.clone());
+    assert!(matches!(lane.end().await, Err(LaneError::Resume { .. })));
+    assert!(!status.borrow().placed);
+    sink.script(|script| assert_eq!(script.cursors, [None]));
+
+    let mut lane = bench.any_lane("fresh", settings(), (None, true), Told::default());
+    lane.status.wait_for(|status| status.placed).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

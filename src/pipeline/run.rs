@@ -122,13 +122,11 @@ fn first_checkpoint(
                         have other ids than before"
         );
     }
-    let mut entries: BTreeMap<SinkName, SinkProgress> =
+    let entries: BTreeMap<SinkName, SinkProgress> =
         before.map(|saved| saved.sinks.clone()).unwrap_or_default();
-    for member in sinks {
-        entries.entry(member.name.clone()).or_insert_with(|| {
-            tracing::info!(sink = %member.name, %start, "a new sink starts where the slot is");
-            SinkProgress { cursor: start, data_end: None }
-        });
+    // A new sink is not saved before it has said where it stands: it may hold a past of its own.
+    for member in sinks.iter().filter(|member| !entries.contains_key(&member.name)) {
+        tracing::info!(sink = %member.name, %start, "a new sink starts where the slot is");
     }
     Checkpoint {
         system_id: identity.system_id,
@@ -184,7 +182,9 @@ impl Running {
             let Member { name, required, settings, format, sink } = member;
             let entry = checkpointer.saved().and_then(|saved| saved.sinks.get(&name).copied());
             let entry = entry.unwrap_or(SinkProgress { cursor: start, data_end: None });
-            let (status, status_out) = watch::channel(LaneStatus::at(entry));
+            let is_new = !known.contains(&name);
+            let (status, status_out) =
+                watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
             let (parcels_in, parcels) = mpsc::channel(budget.limit() / PARCEL_BYTES_MIN + 64);
             let held = Arc::new(AtomicUsize::new(0));
             let lineage = stream
@@ -202,7 +202,7 @@ impl Running {
                 held: Arc::clone(&held),
                 contention: budget.contention(),
                 status,
-                is_new: !known.contains(&name),
+                is_new,
                 required,
                 rewind: rewind_in.clone(),
             };

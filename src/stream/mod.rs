@@ -361,6 +361,8 @@ impl ReplicationStream {
             if now - since > SLOT_REGAIN {
                 return Err(error);
             }
+        } else {
+            self.in_use_since = None;
         }
         if !error.is_transient() {
             return Err(error);
@@ -376,14 +378,14 @@ impl ReplicationStream {
         // What was handed out before a rewind is in the sinks too.
         let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
         // Part of a transaction reaches beyond where its commit record begins.
-        let partial = self.handed.partial.map_or(0, |(commit_lsn, _)| commit_lsn.as_u64() + 1);
+        let partial = self.handed.partial.map_or(0, |(commit, _)| commit.as_u64());
         Attempt {
             source: Arc::clone(&self.source),
             budget: self.shared.budget.clone(),
             progress: self.shared.progress.subscribe(),
             gauges: Arc::clone(&self.shared.gauges),
             confirmed: Some(self.shared.progress.borrow().flush),
-            reached: Some((self.identity, handed_out.max(Lsn::new(partial)))),
+            reached: Some((self.identity, handed_out.max(Lsn::new(partial.saturating_add(1))))),
             text: self.text,
             temporary_used: self.source.temporary,
         }
