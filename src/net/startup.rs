@@ -27,8 +27,8 @@ pub(super) enum Purpose {
 
 /// Settings that role, database or server may have otherwise. They win over `options`.
 ///
-/// The first group decides what values look like in text; the second would end long commands; the
-/// last keeps a pipeline that is named in `synchronous_standby_names` from waiting for itself.
+/// The first group decides what values look like in text, and that no function or table of a user's
+/// stands before the server's own; the second would end long commands; the last keeps a pipeline that is named in `synchronous_standby_names` from waiting for itself.
 const PINNED: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
@@ -37,6 +37,7 @@ const PINNED: &[(&str, &str)] = &[
     ("extra_float_digits", "1"),
     ("bytea_output", "hex"),
     ("standard_conforming_strings", "on"),
+    ("search_path", "pg_catalog, pg_temp"),
     ("statement_timeout", "0"),
     ("lock_timeout", "0"),
     ("idle_in_transaction_session_timeout", "0"),
