@@ -57,7 +57,11 @@ impl Bookkeeper {
                         let wait = backoff.next();
                         tracing::error!(%error, ?wait, "progress could not be saved");
                         self.monitor.set_state_error(Some(error.to_string()));
-                        tokio::time::sleep(wait).await;
+                        tokio::select! {
+                            () = tokio::time::sleep(wait) => {}
+                            // The last save is tried at once.
+                            _ = self.finished.wait_for(|finished| *finished) => {}
+                        }
                         continue;
                     }
                 }

@@ -32,6 +32,12 @@ pub enum PipelineError {
         /// The sinks that were late.
         sinks: Vec<SinkName>,
     },
+    /// What was proven last could not be saved in time: it comes again.
+    #[error("the last progress was not saved within {seconds} s")]
+    NotSaved {
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A task of the pipeline ended by a panic.
     #[error("a task of the pipeline panicked: {task}")]
     Panicked {

@@ -392,7 +392,10 @@ impl AbortOnDrop {
         match tokio::time::timeout(LAST_SAVE_TIMEOUT, &mut self.0).await {
             Ok(Ok(saved)) => saved,
             Ok(Err(_)) => Err(panicked("the bookkeeper")),
-            Err(_) => Ok(()),
+            Err(_) => {
+                let error = PipelineError::NotSaved { seconds: LAST_SAVE_TIMEOUT.as_secs() };
+                Err(Error::permanent(ErrorKind::State, error))
+            }
         }
     }
 }

@@ -22,6 +22,8 @@ impl WireThread {
             std::thread::Builder::new().name("walcast-wire".to_owned()).spawn(move || {
                 // Ends with a word or with the sender: either way nobody needs the thread any more.
                 let _ = runtime.block_on(stopped);
+                // A name that is still being looked up must not hold up the end.
+                runtime.shutdown_background();
             })?;
         Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
