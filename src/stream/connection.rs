@@ -86,32 +86,33 @@ impl Attempt {
     pub(crate) async fn open(self) -> Result<Connection> {
         let source = Arc::clone(&self.source);
         let sql = sql_connect(&source.connect).await?;
-        check_server(&sql).await?;
-        ensure_publications(&sql, &source).await?;
+        answered("read its settings", check_server(&sql)).await?;
+        answered("find the publications", ensure_publications(&sql, &source)).await?;
         let mut walsender = Walsender::connect(&source.connect.at(sql.endpoint())).await?;
         let system = walsender.identify_system().await?;
         let lineage = walsender.lineage(system.identity).await?;
         if let Some((was, reached)) = self.reached {
             judge_identity(&lineage, was, reached)?;
             if system.flushed < reached {
-                judge_log(system.flushed, reached, is_in_recovery(&sql).await?)?;
+                let in_recovery = answered("tell what it is", is_in_recovery(&sql)).await?;
+                judge_log(system.flushed, reached, in_recovery)?;
             }
         }
         let (start, created) = self.ready_slot(&sql, &mut walsender).await?;
-        let format = self.choose_format(&sql).await?;
+        let format = answered("read the published tables", self.choose_format(&sql)).await?;
         let options = StreamOptions {
             publications: source.publications.clone(),
             format,
             messages: !source.messages.is_empty(),
             local_only: source.local_only,
         };
-        let intervals = intervals(&sql, &source).await?;
+        let intervals = answered("read its settings", intervals(&sql, &source)).await?;
         let progress = Progress { flush: start, apply: start };
         let stream = StreamStart { slot: &source.slot, options: &options, progress, intervals };
         if let Err(error) = walsender.start_replication(stream).await {
             return Err(self.refused(&sql, error).await);
         }
-        self.check_again(&sql, start).await?;
+        answered("read the slot", self.check_again(&sql, start)).await?;
         tracing::info!(slot = %source.slot, %start, ?format, at = %sql.endpoint(), "streaming");
         Ok(self.run(walsender, Started { lineage, start, created, format, sql }))
     }
@@ -155,8 +156,8 @@ impl Attempt {
         walsender: &mut Walsender,
     ) -> Result<(Lsn, Option<Lsn>)> {
         let slot = &self.source.slot;
-        let status = slot_status(sql, slot).await?;
-        match (status, self.confirmed) {
+        let status = async { Ok(slot_status(sql, slot).await?) };
+        match (answered("read the slot", status).await?, self.confirmed) {
             (Some(status), needed) => {
                 let start = self.judge_slot(&status, sql, needed)?;
                 Ok((start, None))
@@ -272,6 +273,19 @@ struct Started {
     sql: SqlClient,
 }
 
+/// How long the server may take to answer a question over SQL.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the server answers to a few questions, in time.
+pub(super) async fn answered<T>(
+    action: &'static str,
+    answers: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let seconds = ANSWER_TIMEOUT.as_secs();
+    let answers = tokio::time::timeout(ANSWER_TIMEOUT, answers).await;
+    answers.unwrap_or_else(|_| Err(StreamError::Unanswered { action, seconds }.into()))
+}
+
 /// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender
 /// stays until everything sent is confirmed, while ordinary sessions are told at once.
 async fn watched(
@@ -283,10 +297,14 @@ async fn watched(
     tokio::select! {
         ended = &mut driver => return ended,
         end = sql.closed() => {
-            if end.is_err_and(|error| is_shutdown(&error)) {
-                tracing::warn!("the server is shutting down: letting go of the slot");
-                request.send_replace(Request::Close);
+            match end {
+                Err(error) if is_shutdown(&error) => {
+                    tracing::warn!("the server is shutting down: letting go of the slot");
+                }
+                // Without it nobody would tell us of a shutdown.
+                end => tracing::warn!(?end, "the SQL connection is gone: connecting both again"),
             }
+            request.send_replace(Request::Close);
         }
     }
     driver.await
@@ -329,6 +347,10 @@ async fn ensure_publications(sql: &SqlClient, source: &Source) -> Result<()> {
     Ok(())
 }
 
+/// The least of what may be asked for.
+const STATUS_MIN: Duration = Duration::from_millis(10);
+const SILENCE_MIN: Duration = Duration::from_secs(1);
+
 /// How often to speak: three times within the server's patience.
 async fn intervals(sql: &SqlClient, source: &Source) -> Result<Intervals> {
     let row = sql
@@ -341,5 +363,6 @@ async fn intervals(sql: &SqlClient, source: &Source) -> Result<Intervals> {
         Some(millis) => source.status_interval.min(Duration::from_millis(millis) / 3),
         None => source.status_interval,
     };
-    Ok(Intervals { status, silence: source.silence_timeout })
+    let (status, silence) = (status.max(STATUS_MIN), source.silence_timeout.max(SILENCE_MIN));
+    Ok(Intervals { status, silence })
 }

@@ -51,7 +51,7 @@ pub use error::StreamError;
 pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
-use connection::{Attempt, Connection};
+use connection::{Attempt, Connection, answered};
 use live::{Idle, Live, Next};
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
@@ -102,7 +102,7 @@ pub struct ReplicationStream {
 
 #[derive(Debug)]
 enum State {
-    Connecting(JoinHandle<Result<Connection>>),
+    Connecting(AbortOnDrop),
     Waiting(Pin<Box<Sleep>>),
     Streaming(Box<Live>),
     Verifying(Box<Live>, Batch, Verdict),
@@ -275,10 +275,11 @@ impl ReplicationStream {
                 State::Ended => return Poll::Ready(Ok(None)),
                 State::Waiting(sleep) => {
                     ready!(sleep.as_mut().poll(cx));
-                    self.state = State::Connecting(self.runtime.spawn(self.attempt().open()));
+                    let opening = self.runtime.spawn(self.attempt().open());
+                    self.state = State::Connecting(AbortOnDrop(opening));
                 }
                 State::Connecting(task) => {
-                    let opened = ready!(Pin::new(task).poll(cx));
+                    let opened = ready!(Pin::new(&mut task.0).poll(cx));
                     match opened.unwrap_or_else(|_| Err(StreamError::TaskEnded.into())) {
                         Ok(connection) => {
                             self.identity = connection.lineage.identity();
@@ -338,13 +339,13 @@ impl ReplicationStream {
         };
         let sql = Arc::clone(&live.connection.sql);
         let source = Arc::clone(&self.source);
-        let verdict = async move {
+        let verdict = answered("find the publications", async move {
             let names = missing_publications(&sql, &source.publications).await?;
             if names.is_empty() {
                 return Ok(());
             }
             Err(StreamError::PublicationMissing { names, server: None }.into())
-        };
+        });
         self.state = State::Verifying(live, batch, Verdict(Box::pin(verdict)));
     }
 
@@ -434,6 +435,8 @@ async fn first_connection(runtime: &Handle, attempt: Attempt) -> Result<Connecti
     }
 }
 
+/// A connection being opened, given up when dropped.
+#[derive(Debug)]
 struct AbortOnDrop(JoinHandle<Result<Connection>>);
 
 impl AbortOnDrop {
