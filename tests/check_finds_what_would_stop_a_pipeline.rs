@@ -127,7 +127,7 @@ fn types_that_only_text_can_carry() {
     let (_directory, path) = config(&primary.url(), "");
     let warnings = findings(&path, 0, "warning");
     let said = warnings.iter().map(|(said, _)| said).find(|said| said.starts_with("column types"));
-    assert_eq!(said.unwrap(), "column types: no binary decoder for mood (public.t)");
+    assert_eq!(said.unwrap(), "column types: no binary decoder for public.mood (public.t)");
     let (_directory, path) = config(&primary.url(), "format = \"binary\"");
     has(&only_error(&path).1, "set [source] format");
 }

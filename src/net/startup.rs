@@ -27,8 +27,9 @@ pub(super) enum Purpose {
 
 /// Settings that role, database or server may have otherwise. They win over `options`.
 ///
-/// The first group decides what values look like in text, and that no function or table of a user's
-/// stands before the server's own; the second would end long commands; the last keeps a pipeline that is named in `synchronous_standby_names` from waiting for itself.
+/// The first group decides what values look like in text, and that no function or table of a
+/// user's stands before the server's own; the second would end long commands; the last keeps a
+/// pipeline that is named in `synchronous_standby_names` from waiting for itself.
 const PINNED: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
