@@ -1,5 +1,6 @@
 //! Cost of a value: JSON of rows like those of the workload W1 (eight columns: bigint, int, text,
-//! numeric, timestamptz, bool, jsonb, uuid), from text and from binary, in bytes written per second.
+//! numeric, timestamptz, bool, jsonb, uuid), from text and from binary, in bytes written per
+//! second.
 //!
 //! `cargo bench --bench codec`
 

@@ -3,8 +3,8 @@
 //! ```text
 //! cargo run --example custom_sink -- postgres://localhost/shop my_publication counts.json
 //! ```
-//! Because position and counts are replaced together, each change counts exactly once, however often
-//! the process is killed. Ends at SIGINT.
+//! Because position and counts are replaced together, each change counts exactly once, however
+//! often the process is killed. Ends at SIGINT.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,9 +1,9 @@
 //! How many bytes may be in flight.
 //!
-//! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its share
-//! before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and dropping
-//! the last clone gives the bytes back. When the reader has to wait, that is known to all: lanes
-//! flush then, whatever their linger.
+//! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its
+//! share before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and
+//! dropping the last clone gives the bytes back. When the reader has to wait, that is known to all:
+//! lanes flush then, whatever their linger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -75,11 +75,16 @@ impl Budget {
     /// One share larger than the whole budget fits when nothing else is held, so that a single row
     /// of any size gets through.
     pub fn try_lend(&self, bytes: usize) -> Option<Lease> {
+        self.try_lend_beside(0, bytes)
+    }
+
+    fn try_lend_beside(&self, reserve: usize, bytes: usize) -> Option<Lease> {
         let fits = |held: usize| {
             let sum = held.saturating_add(bytes);
-            (held == 0 || sum <= self.shared.limit).then_some(sum)
+            (held == 0 || sum.saturating_add(reserve) <= self.shared.limit).then_some(sum)
         };
-        // Relaxed suffices: the number guards no other memory, and a waiter is woken through Notify.
+        // Relaxed suffices: the number guards no other memory, and a waiter is woken through
+        // Notify.
         self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(self.lent(bytes))
     }
@@ -89,13 +94,22 @@ impl Budget {
     /// # Cancel safety
     /// Dropping the future takes nothing.
     pub async fn lend(&self, bytes: usize) -> Lease {
-        if let Some(lease) = self.try_lend(bytes) {
+        self.lend_beside(0, bytes).await
+    }
+
+    /// Wait until `bytes` fit and `reserve` beside them, and take them: the reserve is for what
+    /// will be [charged](Self::charge) for bytes that are on their way.
+    ///
+    /// # Cancel safety
+    /// Dropping the future takes nothing.
+    pub(crate) async fn lend_beside(&self, reserve: usize, bytes: usize) -> Lease {
+        if let Some(lease) = self.try_lend_beside(reserve, bytes) {
             return lease;
         }
         let _waiting = Waiting::new(&self.shared);
         loop {
             let freed = self.shared.freed.notified();
-            if let Some(lease) = self.try_lend(bytes) {
+            if let Some(lease) = self.try_lend_beside(reserve, bytes) {
                 return lease;
             }
             freed.await;

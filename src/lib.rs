@@ -66,3 +66,8 @@ pub use shutdown::Shutdown;
 pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
 pub use table_pattern::{TablePattern, TablePatternError};
 pub use timestamp::Timestamp;
+
+/// The README's program compiles.
+#[cfg(all(doctest, feature = "client"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,8 +1,8 @@
 //! Which timeline a position lies on.
 //!
-//! A promoted server starts a new timeline and reuses LSNs that the old primary had given away, so a
-//! position means something only on its timeline. A [`Lineage`] is what TIMELINE_HISTORY says of one
-//! server: each earlier timeline with the LSN where it ended, and the one it is on.
+//! A promoted server starts a new timeline and reuses LSNs that the old primary had given away, so
+//! a position means something only on its timeline. A [`Lineage`] is what TIMELINE_HISTORY says of
+//! one server: each earlier timeline with the LSN where it ended, and the one it is on.
 
 use crate::lsn::Lsn;
 use crate::name::{ServerIdentity, SystemId, Timeline};

@@ -1,8 +1,8 @@
 //! Publications: whether they exist, how they are made, what they cover.
 //!
 //! A publication must be older than the slot: the server looks it up at each point of the log it
-//! decodes. It is made before the slot, checked when a stream starts, and again before idle progress
-//! is confirmed, because a stream whose publication is gone looks just like an idle one.
+//! decodes. It is made before the slot, checked when a stream starts, and again before idle
+//! progress is confirmed, because a stream whose publication is gone looks just like an idle one.
 
 use tokio_postgres::Client;
 

@@ -5,6 +5,8 @@
 
 use tokio::sync::watch;
 
+use crate::{Error, ErrorKind, Result};
+
 /// Follows whether the end was asked for. Clones follow the same.
 #[derive(Debug, Clone)]
 pub struct Shutdown {
@@ -35,10 +37,11 @@ impl Shutdown {
     ///
     /// # Errors
     /// When the signals cannot be listened for.
-    pub fn on_signals() -> std::io::Result<Self> {
+    pub fn on_signals() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        let (mut interrupt, mut terminate) =
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let follow = |kind| signal(kind).map_err(|error| Error::permanent(ErrorKind::Io, error));
+        let mut interrupt = follow(SignalKind::interrupt())?;
+        let mut terminate = follow(SignalKind::terminate())?;
         let (trigger, shutdown) = Self::new();
         tokio::spawn(async move {
             for step in [Trigger::drain, Trigger::abort] {

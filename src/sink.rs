@@ -8,8 +8,8 @@
 //! 2. Batches come in order. After any error, timeout or abort the next call is
 //!    [`open`](Sink::open) or nothing, and everything unproven comes again from where `open` said.
 //! 3. `open` assumes nothing about what was in flight: fence it off, then read the cursor.
-//! 4. A sink that stores its cursor with its data answers [`Resume::After`]; one that cannot answers
-//!    [`Resume::Delegate`] and may see changes again, each with the same id.
+//! 4. A sink that stores its cursor with its data answers [`Resume::After`]; one that cannot
+//!    answers [`Resume::Delegate`] and may see changes again, each with the same id.
 
 use std::error::Error as StdError;
 use std::fmt;

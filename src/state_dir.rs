@@ -1,8 +1,8 @@
 //! The directory a pipeline keeps its state in, held by one process at a time.
 //!
 //! A [`StateDir`] makes the directory when it is missing and holds a lock in it for as long as it
-//! lives; the system lets go of the lock when the process dies, however it dies. What the files in it
-//! hold is not known here.
+//! lives; the system lets go of the lock when the process dies, however it dies. What the files in
+//! it hold is not known here.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};

@@ -67,3 +67,13 @@ async fn once_although_its_connections_are_ended() {
     assert_eq!(seen, expected);
     assert!(stream.confirmer().reconnects() > 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_batches_however_small() {
+    let primary = Primary::start();
+    primary.sql("create table t(id int primary key); create publication p for table t");
+    let source = source(&primary).batch_bytes(1);
+    let mut stream = ReplicationStream::connect(source).await.unwrap();
+    primary.sql("insert into t select generate_series(1, 20000)");
+    assert_eq!(ids(&mut stream, 20_000).await.0.len(), 20_000);
+}

@@ -1,5 +1,5 @@
-//! What stands in the way of a stream ends the program at once, with its own code, what is wrong and
-//! what to do about it.
+//! What stands in the way of a stream ends the program at once, with its own code, what is wrong
+//! and what to do about it.
 
 use std::time::Duration;
 

@@ -7,13 +7,16 @@ mod support;
 
 mod a_full_disk_loses_nothing;
 mod a_stream_hands_out_every_commit;
+mod blocked_sink_keeps_the_connection;
 mod check_finds_what_would_stop_a_pipeline;
 mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
 mod each_refusal_has_its_exit_code;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
+mod idle_slot_follows_the_server;
 mod json_of_every_common_type_equals_to_jsonb;
+mod replay_after_kills_and_restarts_is_whole;
 mod run_feeds_files_and_drains;
 mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;

@@ -1,5 +1,5 @@
-//! `walcast run` on a real server: what its files hold, how it ends, and what it says when it cannot
-//! begin.
+//! `walcast run` on a real server: what its files hold, how it ends, and what it says when it
+//! cannot begin.
 
 use std::time::Duration;
 

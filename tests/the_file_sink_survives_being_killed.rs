@@ -1,5 +1,5 @@
-//! A process that writes a file is killed at any moment, again and again; what the file holds in the
-//! end is what was told, each line once.
+//! A process that writes a file is killed at any moment, again and again; what the file holds in
+//! the end is what was told, each line once.
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;

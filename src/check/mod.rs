@@ -1,8 +1,9 @@
 //! Preflight: what would keep a stream from running, found before it runs.
 //!
-//! Each [`Finding`] says what is, what is needed and how to fix it. A server is asked over SQL and by
-//! opening a replication connection; nothing is made or changed on it, and on this machine no more
-//! than a file that is removed at once. A server that cannot be reached is an error, not a finding.
+//! Each [`Finding`] says what is, what is needed and how to fix it. A server is asked over SQL and
+//! by opening a replication connection; nothing is made or changed on it, and on this machine no
+//! more than a file that is removed at once. A server that cannot be reached is an error, not a
+//! finding.
 
 mod host;
 mod publication;

@@ -83,8 +83,11 @@ pub(super) async fn check_walsender(connect: &ConnectConfig, findings: &mut Find
         }
         Err(error) => error,
     };
-    let lacks_right = matches!(&error, CommandError::Connect(ConnectError::NotPermitted { server, .. })
-        if server.sqlstate == SqlState::INSUFFICIENT_PRIVILEGE);
+    let refusal = match &error {
+        CommandError::Connect(ConnectError::NotPermitted { server, .. }) => Some(server.sqlstate),
+        _ => None,
+    };
+    let lacks_right = refusal == Some(SqlState::INSUFFICIENT_PRIVILEGE);
     let (subject, want) = if lacks_right {
         ("REPLICATION right", "a role with REPLICATION")
     } else {

@@ -64,8 +64,8 @@ impl Member {
 }
 
 impl Tally {
-    /// The frontier that lets the slot release WAL: what every required sink, or its spool, has made
-    /// durable. `None` when no sink is required: then it must not move.
+    /// The frontier that lets the slot release WAL: what every required sink, or its spool, has
+    /// made durable. `None` when no sink is required: then it must not move.
     pub fn retain(&self) -> Option<Lsn> {
         self.members.values().filter_map(Member::durable).min()
     }
@@ -102,7 +102,8 @@ impl Checkpointer {
         self.saved.as_ref().map(|saved| Confirmed(saved.confirmed))
     }
 
-    /// Save `checkpoint` as it is: the first one, or one whose options, timeline or members changed.
+    /// Save `checkpoint` as it is: the first one, or one whose options, timeline or members
+    /// changed.
     ///
     /// # Errors
     /// When it cannot be saved; what was confirmed before stays.

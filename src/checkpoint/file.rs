@@ -5,8 +5,8 @@
 //! { …JSON… }
 //! ```
 //!
-//! A new one is written beside it, synced, renamed over it, and the directory synced: a crash at any
-//! point leaves the old one or the new one. The work is done on tokio's blocking threads.
+//! A new one is written beside it, synced, renamed over it, and the directory synced: a crash at
+//! any point leaves the old one or the new one. The work is done on tokio's blocking threads.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};

@@ -39,8 +39,8 @@ pub struct Checkpoint {
     pub slot: SlotName,
     /// The slot's consistent point, if it was made by us; `None` for one that was there before.
     pub consistent_point: Option<Lsn>,
-    /// What the slot may be told: every required sink, or the spool that stands in for it, is durable
-    /// up to here.
+    /// What the slot may be told: every required sink, or the spool that stands in for it, is
+    /// durable up to here.
     pub confirmed: Lsn,
     /// What the stream was asked for.
     pub options: StreamOptions,

@@ -26,7 +26,8 @@ pub struct Gap {
 /// Why a sink cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResumeError {
-    /// The sink holds less than it had proven: its target was restored from an older state, or lost.
+    /// The sink holds less than it had proven: its target was restored from an older state, or
+    /// lost.
     #[error(
         "the sink stands at {own}, but had proven data up to {data_end}: its target was restored, \
          truncated or replaced"
@@ -69,7 +70,9 @@ pub fn resume(
     let position = match (own, entry) {
         (Resume::Delegate, Some(entry)) => entry.cursor,
         (Resume::Delegate, None) => slot_confirmed,
-        (Resume::After(own), None) => own,
+        // A new sink that holds nothing starts where the slot is; one that holds something must not
+        // miss what lies between.
+        (Resume::After(own), None) => own.valid().unwrap_or(slot_confirmed),
         (Resume::After(own), Some(entry)) => match entry.data_end {
             _ if own >= entry.cursor => own,
             Some(data_end) if own < data_end => {

@@ -1,7 +1,7 @@
 //! From a config to the pipeline it describes.
 //!
-//! Every setting was checked when it was read, so what is left is to hand each to its owner. Nothing
-//! is opened or connected here: that is [`Pipeline::run`].
+//! Every setting was checked when it was read, so what is left is to hand each to its owner.
+//! Nothing is opened or connected here: that is [`Pipeline::run`].
 
 use super::{Config, FileConfig, Rotation, SinkConfig, SinkKind};
 use crate::Result;
@@ -15,8 +15,8 @@ impl Config {
     /// The pipeline that the file describes, not yet running.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when two sinks have one name, which reading a
-    /// file refuses already.
+    /// [`ErrorKind::Config`](crate::ErrorKind::Config) when two sinks have one name, which reading
+    /// a file refuses already.
     pub fn build(&self) -> Result<Pipeline> {
         let settings = &self.pipeline;
         let mut pipeline = Pipeline::new(self.stream_source(), &settings.state)

@@ -112,8 +112,8 @@ impl Arena {
         to_u32(index)
     }
 
-    /// Move the events from `from` on into `next`, with everything they need. They all belong to the
-    /// first transaction of `next`.
+    /// Move the events from `from` on into `next`, with everything they need. They all belong to
+    /// the first transaction of `next`.
     pub(crate) fn move_tail_to(&mut self, from: usize, next: &mut Arena) {
         for mut head in self.heads.drain(from..) {
             head.transaction = 0;

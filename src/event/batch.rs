@@ -1,7 +1,8 @@
 //! A batch of events, shared by everyone it is handed to.
 //!
-//! A [`Batch`] is a frozen arena behind an `Arc` and where to begin in it; cloning it or cutting its
-//! front off copies nothing. It is the unit in which events travel; transactions may span several.
+//! A [`Batch`] is a frozen arena behind an `Arc` and where to begin in it; cloning it or cutting
+//! its front off copies nothing. It is the unit in which events travel; transactions may span
+//! several.
 
 use std::sync::Arc;
 
@@ -22,7 +23,9 @@ pub struct Batch {
     from: usize,
 }
 
-/// A place in the order of all events: commit LSN and index, Begin at 0 and Commit past every change.
+#[cfg(feature = "client")]
+/// A place in the order of all events: commit LSN and index, Begin at 0 and Commit past every
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark(Lsn, u64);
 
@@ -53,7 +56,8 @@ impl Batch {
         self.arena.end
     }
 
-    /// Whether the batch carries no event: it only moves [`end`](Self::end), as an idle server does.
+    /// Whether the batch carries no event: it only moves [`end`](Self::end), as an idle server
+    /// does.
     pub fn is_empty(&self) -> bool {
         self.from >= self.arena.heads.len()
     }
@@ -85,30 +89,6 @@ impl Batch {
         self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
     }
 
-    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of one
-    /// that was written.
-    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
-        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
-    }
-
-    /// The place of its last event in the order of all events; `None` when it has none.
-    pub(crate) fn last_mark(&self) -> Option<Mark> {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        heads.last().map(|head| self.mark_of(head))
-    }
-
-    fn mark_of(&self, head: &Head) -> Mark {
-        match head.kind {
-            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
-            _ => {
-                let transaction = &self.arena.transactions[head.transaction as usize];
-                Mark(transaction.commit_lsn, head.index)
-            }
-        }
-    }
-
     /// What it counts for in a queue, in bytes: what it stands on and its own few vectors.
     pub fn weight(&self) -> usize {
         self.bytes() + self.arena.bytes()
@@ -131,9 +111,9 @@ impl Batch {
         Some(EventAt { arena: &self.arena, at: self.arena.heads.len() - 1 }.position_of(last))
     }
 
-    /// The same batch without what a sink at `cursor` already has: transactions that committed before
-    /// it, and messages up to it. A message's LSN is where its record ends, a transaction's where its
-    /// commit record starts, so one of each may have the same.
+    /// The same batch without what a sink at `cursor` already has: transactions that committed
+    /// before it, and messages up to it. A message's LSN is where its record ends, a transaction's
+    /// where its commit record starts, so one of each may have the same.
     pub fn after(&self, cursor: Lsn) -> Batch {
         let arena: &Arena = &self.arena;
         let from = self.from
@@ -185,6 +165,33 @@ impl Batch {
     /// How many handles share this batch's memory.
     pub fn shares(&self) -> usize {
         Arc::strong_count(&self.arena)
+    }
+}
+
+#[cfg(feature = "client")]
+impl Batch {
+    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of
+    /// one that was written.
+    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
+        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
+    }
+
+    /// The place of its last event in the order of all events; `None` when it has none.
+    pub(crate) fn last_mark(&self) -> Option<Mark> {
+        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
+        heads.last().map(|head| self.mark_of(head))
+    }
+
+    fn mark_of(&self, head: &Head) -> Mark {
+        match head.kind {
+            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
+            _ => {
+                let transaction = &self.arena.transactions[head.transaction as usize];
+                Mark(transaction.commit_lsn, head.index)
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! What changed: batches of committed changes and the borrowed views into them.
 //!
-//! A [`Batch`] owns the bytes as they came; an [`Event`], a [`Row`] and a [`Value`] are small copies
-//! that point into it. Nothing here knows where a batch came from or where it goes.
+//! A [`Batch`] owns the bytes as they came; an [`Event`], a [`Row`] and a [`Value`] are small
+//! copies that point into it. Nothing here knows where a batch came from or where it goes.
 
 mod arena;
 mod batch;
@@ -13,6 +13,7 @@ mod transaction;
 mod value;
 
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
+#[cfg(feature = "client")]
 pub(crate) use batch::Mark;
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
 pub use chunk::{Chunk, Lease};

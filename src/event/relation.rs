@@ -68,7 +68,8 @@ pub struct Column {
     pub name: String,
     /// Its type's object identifier.
     pub type_oid: Oid,
-    /// The name of its type with its schema, for a type that is not built in, as the server gave it.
+    /// The name of its type with its schema, for a type that is not built in, as the server gave
+    /// it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub type_name: Option<String>,
     /// Its type modifier (`numeric(12,2)`, `varchar(20)`), -1 when there is none.

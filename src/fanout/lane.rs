@@ -2,9 +2,9 @@
 //!
 //! It writes batches in order, proves them when enough have come, when the linger is over, when the
 //! budget is contended or when nothing more comes, and keeps each until it is proven. After any
-//! error it opens the sink again and feeds it from where it stands. A transaction that is larger than
-//! what a lane keeps is let go of as it is proven in part; should the sink then fail before its
-//! Commit, the stream is asked to begin again and what every sink has had is left out. A sink's
+//! error it opens the sink again and feeds it from where it stands. A transaction that is larger
+//! than what a lane keeps is let go of as it is proven in part; should the sink then fail before
+//! its Commit, the stream is asked to begin again and what every sink has had is left out. A sink's
 //! future is awaited to its end or dropped for good; it never runs beside another of the same sink.
 //!
 //! ```text
@@ -141,6 +141,9 @@ pub(crate) struct LaneParts {
     pub(crate) held: Arc<AtomicUsize>,
     pub(crate) contention: watch::Receiver<bool>,
     pub(crate) status: watch::Sender<LaneStatus>,
+    /// Whether the checkpoint knew nothing of this sink before: what it says of itself counts
+    /// alone.
+    pub(crate) is_new: bool,
     /// Whether the slot waits for this sink.
     pub(crate) required: bool,
     /// Asks for the stream to begin again.
@@ -210,10 +213,13 @@ impl Lane {
     async fn open(&mut self) -> Result<(), LaneError> {
         self.set_state(LaneState::Opening, None);
         let entry = self.parts.status.borrow().progress;
-        self.parts.context.cursor = Some(entry.cursor);
+        let known = (!self.parts.is_new).then_some(entry);
+        // A sink that nothing is known of must not take the start of the slot for its own past.
+        self.parts.context.cursor = known.map(|entry| entry.cursor);
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
         let own = bounded(context, "open", settings.timeout, sink.open(context)).await?;
-        self.resume = match resume(own, Some(entry), self.parts.stream_start) {
+        self.parts.is_new = false;
+        self.resume = match resume(own, known, self.parts.stream_start) {
             Ok(at) => at,
             Err(ResumeError::Gap(gap)) if !self.parts.required => self.skip_gap(&gap),
             Err(source) => {

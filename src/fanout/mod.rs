@@ -1,10 +1,11 @@
 //! One stream to many sinks, none of which can hurt another.
 //!
-//! Each sink has a [`Lane`](lane::Lane): a task that owns it, feeds it in order, proves, retries and
-//! tells where it stands. [`FanOut`] hands every batch to every lane; batches are shared, not copied.
-//! Bytes are bounded by the budget that the batches hold leases of, so a lane may fall behind until
-//! the budget is full, and then all wait. A best-effort lane over its share is skipped instead, from
-//! one transaction's end to another's begin. Nothing here knows a particular sink or a socket.
+//! Each sink has a lane: a task that owns it, feeds it in order, proves, retries
+//! and tells where it stands. The fan-out hands every batch to every lane; batches are shared, not
+//! copied. Bytes are bounded by the budget that the batches hold leases of, so a lane may fall
+//! behind until the budget is full, and then all wait. A best-effort lane over its share is skipped
+//! instead, from one transaction's end to another's begin. Nothing here knows a particular sink or
+//! a socket.
 
 mod lane;
 mod progress;
@@ -54,8 +55,8 @@ pub(crate) struct LaneSender {
 #[derive(Debug)]
 pub(crate) struct FanOut {
     lanes: Vec<LaneSender>,
-    /// Idle progress that waits until the lanes have nothing else behind them: a sink that blocks for
-    /// a day must not gather a day of it.
+    /// Idle progress that waits until the lanes have nothing else behind them: a sink that blocks
+    /// for a day must not gather a day of it.
     idle: Option<Batch>,
 }
 

@@ -1,7 +1,7 @@
 //! The control socket of a running pipeline.
 //!
-//! `control.sock` in the state directory, mode 0600: one JSON line asks, one JSON line answers. What
-//! may be asked today is `{"command":"status"}`.
+//! `control.sock` in the state directory, mode 0600: one JSON line asks, one JSON line answers.
+//! What may be asked today is `{"command":"status"}`.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;

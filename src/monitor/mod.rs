@@ -1,8 +1,8 @@
 //! How a pipeline does, for people and machines.
 //!
-//! A [`Monitor`] is handed out before its pipeline runs and answers with a [`Status`] at any time: the
-//! server, the slot, every sink, and the lag of every stage. Errors are fields of what they belong to;
-//! asking never fails and never holds the pipeline up. It measures; it decides nothing.
+//! A [`Monitor`] is handed out before its pipeline runs and answers with a [`Status`] at any time:
+//! the server, the slot, every sink, and the lag of every stage. Errors are fields of what they
+//! belong to; asking never fails and never holds the pipeline up. It measures; it decides nothing.
 
 mod control;
 mod lag;

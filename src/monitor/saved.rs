@@ -1,4 +1,5 @@
-//! How a pipeline stands while it does not run: what it saved last, beside what the server says now.
+//! How a pipeline stands while it does not run: what it saved last, beside what the server says
+//! now.
 //!
 //! How old the changes are that wait is unknown then, for their commits were not read: lag is in
 //! bytes only, up to the end of the log, whether what lies between is for this slot or not.

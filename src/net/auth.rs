@@ -2,9 +2,9 @@
 //!
 //! Carries out what the server asks for after the startup message: nothing, the password, an MD5
 //! hash, or SCRAM-SHA-256 with or without channel binding
-//! (<https://www.postgresql.org/docs/current/sasl-authentication.html>). Refuses what `require_auth`
-//! and `channel_binding` rule out before anything secret is sent, and a server that ends a SCRAM
-//! exchange without its own proof.
+//! (<https://www.postgresql.org/docs/current/sasl-authentication.html>). Refuses what
+//! `require_auth` and `channel_binding` rule out before anything secret is sent, and a server that
+//! ends a SCRAM exchange without its own proof.
 
 use std::io;
 

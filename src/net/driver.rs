@@ -1,9 +1,9 @@
 //! The wire task: the one owner of a replication socket while it streams.
 //!
-//! A [`Driver`] moves bytes between the socket and its [`Session`] and hands frames on. It reads only
-//! when the budget has room and the queue has a place, but it writes, keeps time and takes in
-//! progress always: whatever the sinks do, a status update leaves in time. It is a plain future that
-//! any executor may run; frames that are queued when it ends stay readable.
+//! A [`Driver`] moves bytes between the socket and its [`Session`] and hands frames on. It reads
+//! only when the budget has room and the queue has a place, but it writes, keeps time and takes in
+//! progress always: whatever the sinks do, a status update leaves in time. It is a plain future
+//! that any executor may run; frames that are queued when it ends stay readable.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::budget::Budget;
 use crate::event::{Chunk, Lease};
 use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
-use crate::net::walsender::ReceiveBuffer;
+use crate::net::tcp::Gulps;
 use crate::session::{
     Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
 };
@@ -27,7 +27,9 @@ use crate::session::{
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 /// A budget is at least this many read buffers.
-const BUFFERS_PER_BUDGET: usize = 32;
+const BUFFERS_PER_BUDGET: usize = 64;
+/// What is made of a run of small transactions weighs up to three times as much as the run.
+const RESERVE_PER_RUN: usize = 3;
 /// How many runs of frames may wait to be decoded.
 pub(crate) const QUEUED_RUNS: usize = 8;
 /// How long the server may take to end the stream that we end.
@@ -77,7 +79,6 @@ pub(crate) struct Gauges {
     received: AtomicU64,
     server_end: AtomicU64,
     bytes: AtomicU64,
-    catching_up: std::sync::atomic::AtomicBool,
 }
 
 impl Gauges {
@@ -106,7 +107,7 @@ pub(crate) struct Wiring {
     /// The bound on what may be read.
     pub(crate) budget: Budget,
     /// Present where the link allows reading in gulps.
-    pub(crate) receive_buffer: Option<ReceiveBuffer>,
+    pub(crate) gulps: Option<Gulps>,
     /// Where frames go.
     pub(crate) feed: mpsc::Sender<Feed>,
     /// What may be reported as done.
@@ -124,14 +125,17 @@ pub(crate) struct Driver<S> {
     session: Session,
     start: Instant,
     pace: Pace,
-    /// Until it was made small.
-    receive_buffer: Option<ReceiveBuffer>,
+    /// What `pace` was when last looked at.
+    catching_up: bool,
+    gulps: Option<Gulps>,
     turn: Turn,
     pause_until: Instant,
     buffer: ReadBuffer,
     /// What waits for a place in the queue.
     pending: Option<Feed>,
     budget: Budget,
+    /// Left of the budget for what is made of the runs that are queued.
+    reserve: usize,
     feed: mpsc::Sender<Feed>,
     progress: watch::Receiver<Progress>,
     request: watch::Receiver<Request>,
@@ -156,7 +160,7 @@ enum Wake {
 
 impl<S: Socket> Driver<S> {
     pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
-        let allowed = wiring.receive_buffer.is_some();
+        let allowed = wiring.gulps.is_some();
         let (reader, writer) = tokio::io::split(socket);
         let start = Instant::now();
         let limit = wiring.budget.limit();
@@ -167,12 +171,14 @@ impl<S: Socket> Driver<S> {
             session: wiring.session,
             start,
             pace: Pace::new(Duration::ZERO, allowed),
-            receive_buffer: wiring.receive_buffer,
+            catching_up: false,
+            gulps: wiring.gulps,
             turn: Turn::Read,
             pause_until: start,
             buffer: ReadBuffer::new(wiring.input, capacity),
             pending: None,
             budget: wiring.budget,
+            reserve: RESERVE_PER_RUN * QUEUED_RUNS * capacity,
             feed: wiring.feed,
             progress: wiring.progress,
             request: wiring.request,
@@ -251,7 +257,9 @@ impl<S: Socket> Driver<S> {
                 }
                 Wake::Place
             }
-            lease = self.budget.lend(wanted), if may_read && wanted > 0 => Wake::Memory(lease),
+            lease = self.budget.lend_beside(self.reserve, wanted), if may_read && wanted > 0 => {
+                Wake::Memory(lease)
+            }
             read = self.reader.read_buf(&mut self.buffer.bytes), if may_read && wanted == 0 => {
                 Wake::Read(read)
             }
@@ -300,13 +308,18 @@ impl<S: Socket> Driver<S> {
 
     fn begin_turn(&mut self) {
         if self.turn == Turn::Pause {
-            // Once, and never undone: a small window must close well within each pause.
-            if let Some(buffer) = self.receive_buffer.take() {
-                buffer.shrink(RECEIVE_BUFFER_BYTES);
-            }
             self.pause_until = Instant::now() + PAUSE;
         }
-        self.gauges.catching_up.store(self.pace.is_catching_up(), Ordering::Relaxed);
+        let catching_up = self.pace.is_catching_up();
+        if std::mem::replace(&mut self.catching_up, catching_up) == catching_up {
+            return;
+        }
+        tracing::debug!(catching_up, lag = ?self.session.lag(), "pace");
+        match &mut self.gulps {
+            Some(gulps) if catching_up => gulps.begin(RECEIVE_BUFFER_BYTES),
+            Some(gulps) => gulps.end(),
+            None => {}
+        }
     }
 
     /// Let the session take what was read, until it needs more or the queue has no place.

@@ -31,6 +31,7 @@ mod socket;
 mod sql;
 mod sql_error;
 mod startup;
+mod tcp;
 mod tls;
 mod walsender;
 

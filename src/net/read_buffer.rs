@@ -74,9 +74,9 @@ impl ReadBuffer {
         self.lease = Some(lease);
     }
 
-    /// Look at the incomplete frame at the front: whether it is the first sight of one that does not
-    /// fit an ordinary buffer. The buffer's lease is let go then, so that the frame's own can be had;
-    /// and so is the frame's, once it is past.
+    /// Look at the incomplete frame at the front: whether it is the first sight of one that does
+    /// not fit an ordinary buffer. The buffer's lease is let go then, so that the frame's own can
+    /// be had; and so is the frame's, once it is past.
     pub(super) fn meets_oversize(&mut self) -> Result<bool, DecodeError> {
         let length = frame_bytes(&self.bytes)?.filter(|length| *length > self.capacity);
         let first_sight = length.is_some() && self.oversize.is_none();

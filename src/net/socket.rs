@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +15,12 @@ use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::binding;
-use super::walsender::ReceiveBuffer;
+use super::tcp::{Gulps, TcpLink};
 
 /// How a TCP connection notices that nobody is there any more.
 #[derive(Debug, Clone)]
@@ -33,7 +32,7 @@ pub(super) struct TcpLiveness {
 /// A connection without TLS.
 #[derive(Debug)]
 enum Transport {
-    Tcp(TcpStream),
+    Tcp(TcpLink),
     Unix(UnixStream),
 }
 
@@ -50,9 +49,9 @@ pub struct Socket(Inner);
 impl Socket {
     /// Connect to an address.
     pub(super) async fn tcp(address: SocketAddr, liveness: &TcpLiveness) -> io::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        let socket = SockRef::from(&stream);
+        let link = TcpLink::connect(address).await?;
+        let socket = SockRef::from(link.stream());
+        socket.set_tcp_nodelay(true)?;
         if let Some(keepalive) = &liveness.keepalive {
             socket.set_tcp_keepalive(keepalive)?;
         }
@@ -60,7 +59,7 @@ impl Socket {
         if !liveness.user_timeout.is_zero() {
             socket.set_tcp_user_timeout(Some(liveness.user_timeout))?;
         }
-        Ok(Self(Inner::Plain(Transport::Tcp(stream))))
+        Ok(Self(Inner::Plain(Transport::Tcp(link))))
     }
 
     /// Connect to a socket file.
@@ -93,13 +92,19 @@ impl Socket {
         matches!(self.0, Inner::Tls(_))
     }
 
-    /// A handle on the receive buffer that outlives a split of the socket; none for a Unix-domain
-    /// socket, which has no window.
-    pub(super) fn receive_buffer(&self) -> Option<ReceiveBuffer> {
+    /// How long the TCP handshake took, where that is known.
+    pub(super) fn handshake(&self) -> Option<Duration> {
         match self.transport() {
-            Transport::Tcp(stream) => {
-                stream.as_fd().try_clone_to_owned().ok().map(|fd| ReceiveBuffer(fd.into()))
-            }
+            Transport::Tcp(link) => link.handshake(),
+            Transport::Unix(_) => None,
+        }
+    }
+
+    /// A handle that outlives a split of the socket, to read it in gulps; none for a Unix-domain
+    /// socket, which has no window.
+    pub(super) fn gulps(&self) -> Option<Gulps> {
+        match self.transport() {
+            Transport::Tcp(link) => link.gulps(),
             Transport::Unix(_) => None,
         }
     }

@@ -47,7 +47,8 @@ const PINNED: &[(&str, &str)] = &[
 /// Pinned where the server knows them, by the first major version that does.
 const PINNED_SINCE: &[(u32, &str)] = &[(17, "SET transaction_timeout = 0")];
 
-/// What the server reports of itself and of the session's settings (`server_version`, `TimeZone` …).
+/// What the server reports of itself and of the session's settings (`server_version`, `TimeZone`
+/// …).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ServerParameters(BTreeMap<String, String>);
 

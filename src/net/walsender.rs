@@ -1,8 +1,9 @@
 //! A walsender session and the replication commands it takes.
 //!
-//! A [`Walsender`] runs [replication commands](https://www.postgresql.org/docs/current/protocol-replication.html)
-//! one at a time, until START_REPLICATION turns it into a stream that a wire task drives. It measures
-//! the round trips of its commands; it refuses to know what a slot is needed for.
+//! A [`Walsender`] runs [replication
+//! commands](https://www.postgresql.org/docs/current/protocol-replication.html) one at a time,
+//! until START_REPLICATION turns it into a stream that a wire task drives. It measures the round
+//! trips of its commands; it refuses to know what a slot is needed for.
 
 use std::time::{Duration, SystemTime};
 
@@ -18,6 +19,7 @@ use super::replication::connect_replication;
 use super::socket::Socket;
 use super::sql::cancel;
 use super::startup::{CancelKey, ServerParameters};
+use super::tcp::Gulps;
 use crate::lineage::{Lineage, LineageError};
 use crate::lsn::Lsn;
 use crate::name::{PublicationName, ServerIdentity, SlotName, SystemId, Timeline};
@@ -162,6 +164,7 @@ impl Walsender {
     pub async fn connect(config: &ConnectConfig) -> Result<Self, ConnectError> {
         let ready = connect_replication(config).await?;
         Ok(Self {
+            round_trip: ready.stream.handshake(),
             socket: ready.stream,
             session: Session::new(),
             input: ready.unread,
@@ -170,7 +173,6 @@ impl Walsender {
             config: config.clone(),
             cancel_key: ready.cancel_key,
             start: Instant::now(),
-            round_trip: None,
         })
     }
 
@@ -184,7 +186,7 @@ impl Walsender {
         &self.endpoint
     }
 
-    /// The shortest round trip of a command so far.
+    /// The shortest round trip so far: of a command, or of the TCP handshake.
     pub fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }
@@ -214,7 +216,8 @@ impl Walsender {
         Ok(Lineage::parse(identity, &content)?)
     }
 
-    /// Make a logical slot of `pgoutput`. Waits for every transaction that runs now, `limit` at most.
+    /// Make a logical slot of `pgoutput`. Waits for every transaction that runs now, `limit` at
+    /// most.
     pub async fn create_slot(
         &mut self,
         slot: &SlotName,
@@ -260,7 +263,8 @@ impl Walsender {
         cancel(&self.config, &self.endpoint, self.cancel_key).await
     }
 
-    /// Begin to stream. What comes next is for a [`Driver`] made of [`into_driver`](Self::into_driver).
+    /// Begin to stream. What comes next is for a [`Driver`] made of
+    /// [`into_driver`](Self::into_driver).
     pub(crate) async fn start_replication(
         &mut self,
         start: StreamStart<'_>,
@@ -277,11 +281,11 @@ impl Walsender {
     /// Hand the socket over to a wire task.
     pub(crate) fn into_driver(
         self,
-        wiring: impl FnOnce(Session, BytesMut, Option<ReceiveBuffer>) -> Wiring,
+        wiring: impl FnOnce(Session, BytesMut, Option<Gulps>) -> Wiring,
     ) -> Driver<Socket> {
         let near = self.round_trip.is_some_and(|round_trip| round_trip <= ROUND_TRIP_MAX);
-        let buffer = if near { self.socket.receive_buffer() } else { None };
-        let wiring = wiring(self.session, self.input, buffer);
+        let gulps = if near { self.socket.gulps() } else { None };
+        let wiring = wiring(self.session, self.input, gulps);
         Driver::new(self.socket, wiring)
     }
 
@@ -331,20 +335,6 @@ impl Walsender {
             Ok(Ok(Err(source))) => Err(CommandError::Session { command, source }),
             Ok(Err(source)) => Err(CommandError::Broken { command, source }),
             Err(_) => Err(CommandError::Timeout { command, limit }),
-        }
-    }
-}
-
-/// A second handle on a TCP socket, to make its receive buffer small while a driver reads from it.
-#[derive(Debug)]
-pub(crate) struct ReceiveBuffer(pub(super) socket2::Socket);
-
-impl ReceiveBuffer {
-    /// Make it about `bytes` large, for good.
-    pub(crate) fn shrink(self, bytes: usize) {
-        // Only speed depends on it.
-        if let Err(error) = self.0.set_recv_buffer_size(bytes) {
-            tracing::debug!(%error, "the receive buffer keeps its size");
         }
     }
 }

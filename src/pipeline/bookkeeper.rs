@@ -1,9 +1,9 @@
 //! Saves what the lanes have proven, then tells the slot.
 //!
-//! The only caller of [`Checkpointer::save`]. It waits for lanes to have something to tell, folds it,
-//! saves it and reports what that confirms; never the other way round. A checkpoint that cannot be
-//! saved confirms nothing and is tried again. Progress that is only idle is saved at most once per
-//! status interval.
+//! The only caller of [`Checkpointer::save`]. It waits for lanes to have something to tell, folds
+//! it, saves it and reports what that confirms; never the other way round. A checkpoint that cannot
+//! be saved confirms nothing and is tried again. Progress that is only idle is saved at most once
+//! per status interval.
 
 use std::time::Duration;
 

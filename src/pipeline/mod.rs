@@ -1,10 +1,10 @@
 //! One source, many sinks, progress that survives.
 //!
-//! A [`Pipeline`] is described, then [`run`](Pipeline::run). Running, it reads the checkpoint, opens
-//! the stream where that says, gives each sink a lane, and lets nothing reach the slot that is not in
-//! a saved checkpoint. Three tasks carry it besides the lanes: the wire task on a thread of its own,
-//! so that a sink that blocks its executor cannot starve the server of answers; the fan-out, which
-//! reads the stream; and the bookkeeper, which saves and confirms.
+//! A [`Pipeline`] is described, then [`run`](Pipeline::run). Running, it reads the checkpoint,
+//! opens the stream where that says, gives each sink a lane, and lets nothing reach the slot that
+//! is not in a saved checkpoint. Three tasks carry it besides the lanes: the wire task on a thread
+//! of its own, so that a sink that blocks its executor cannot starve the server of answers; the
+//! fan-out, which reads the stream; and the bookkeeper, which saves and confirms.
 //!
 //! ```text
 //!   stream ─► fan-out ─┬─► lane 1 ─┐ status
@@ -45,8 +45,8 @@ const MEMORY_MIN: usize = 1024 * 1024;
 /// use walcast::{Pipeline, Shutdown, Source};
 /// # async fn example() -> walcast::Result<()> {
 /// let source = Source::new("postgres://localhost/shop", "walcast", ["shop"])?.create_slot(true);
-/// let pipeline = Pipeline::new(source, "./walcast-state").sink("audit", FileSink::new("audit.jsonl"))?;
-/// pipeline.run(Shutdown::on_signals()?).await?;
+/// let pipeline = Pipeline::new(source, "./walcast-state").sink("audit",
+/// FileSink::new("audit.jsonl"))?; pipeline.run(Shutdown::on_signals()?).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -159,8 +159,8 @@ impl Pipeline {
     }
 
     /// How the pipeline stands while no process runs it: what the last run saved in the state
-    /// directory, which is neither made nor locked, beside what the server says now. Asks the server,
-    /// three seconds at most.
+    /// directory, which is neither made nor locked, beside what the server says now. Asks the
+    /// server, three seconds at most.
     ///
     /// # Cancel safety
     /// Nothing is changed.
@@ -175,8 +175,8 @@ impl Pipeline {
     ///
     /// # Errors
     /// What stands between the stream and its slot ([`StreamError`](crate::stream::StreamError)); a
-    /// sink that gave up ([`LaneError`](crate::fanout::LaneError)); a state directory that cannot be
-    /// used. Nothing is lost by any of them: a new run goes on from what was confirmed.
+    /// sink that gave up ([`LaneError`](crate::fanout::LaneError)); a state directory that cannot
+    /// be used. Nothing is lost by any of them: a new run goes on from what was confirmed.
     ///
     /// # Cancel safety
     /// Dropping the future aborts: what is unproven comes again in the next run.

@@ -52,12 +52,14 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
         stream = connecting => stream?,
         () = shutdown.drain() => return Ok(()),
     };
+    let known: Vec<SinkName> =
+        checkpointer.saved().map(|saved| saved.sinks.keys().cloned().collect()).unwrap_or_default();
     let first = first_checkpoint(checkpointer.saved(), &source, &stream, &sinks);
     checkpointer.begin(first).await.map_err(Error::from)?;
     let control = monitor.serve(&state)?;
     let status_interval = source.status_interval;
     let mut running =
-        Running::assemble(stream, &source, sinks, &checkpointer, &budget, drain_timeout);
+        Running::assemble(stream, &source, sinks, (&checkpointer, &known), &budget, drain_timeout);
     let ledger = Ledger::new(running.members.clone(), quorum);
     monitor.attach(&running.stream, &ledger, &source, &budget);
     let (finished_in, finished) = watch::channel(false);
@@ -165,7 +167,7 @@ impl Running {
         stream: ReplicationStream,
         source: &Source,
         sinks: Vec<Member>,
-        checkpointer: &Checkpointer,
+        (checkpointer, known): (&Checkpointer, &[SinkName]),
         budget: &Budget,
         drain_timeout: Duration,
     ) -> Self {
@@ -197,6 +199,7 @@ impl Running {
                 held: Arc::clone(&held),
                 contention: budget.contention(),
                 status,
+                is_new: !known.contains(&name),
                 required,
                 rewind: rewind_in.clone(),
             };

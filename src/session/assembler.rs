@@ -1,10 +1,10 @@
 //! From frames to batches: the order of messages, and what a transaction is made of.
 //!
-//! The [`Assembler`] owns what one connection has described (its relations) and the transaction that
-//! is open. Frames go in as chunks, a [`Batch`] comes out when asked for. It counts changes, so that
-//! each has the same [`Position`](crate::Position) however often it is sent, and leaves out what was
-//! handed out before a reconnect. Anything the protocol does not allow ends the connection with a
-//! typed error; nothing is skipped. It is made anew for each connection.
+//! The [`Assembler`] owns what one connection has described (its relations) and the transaction
+//! that is open. Frames go in as chunks, a [`Batch`] comes out when asked for. It counts changes,
+//! so that each has the same [`Position`](crate::Position) however often it is sent, and leaves out
+//! what was handed out before a reconnect. Anything the protocol does not allow ends the connection
+//! with a typed error; nothing is skipped. It is made anew for each connection.
 //!
 //! ```text
 //!             Begin                      Insert, Update, Delete, Truncate, Message, Origin
@@ -59,6 +59,12 @@ pub struct Assembler {
     relations: Relations,
     open: Option<Open>,
     arena: Arena,
+    /// The position of the last keepalive that counts. Apart from the arena's end: what came may
+    /// be handed out as it is, idle progress only once it was asked whether the publications exist.
+    idle_end: Lsn,
+    /// Bytes of frames since the last batch. A chunk that is kept on for a change held back was
+    /// counted before.
+    pushed_bytes: usize,
     handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
@@ -95,6 +101,8 @@ impl Assembler {
             relations: Relations::default(),
             open: None,
             arena: Arena::new(lineage, handed.end),
+            idle_end: handed.end,
+            pushed_bytes: 0,
             handed,
             last_commit: None,
             stray_aborts: 0,
@@ -127,6 +135,8 @@ impl Assembler {
         }
         if self.arena.heads.len() == heads {
             self.arena.chunks.pop();
+        } else {
+            self.pushed_bytes += bytes.len();
         }
         Ok(())
     }
@@ -139,9 +149,9 @@ impl Assembler {
         }
     }
 
-    /// How many bytes of frames wait to be taken.
+    /// How many bytes of frames came since the last batch was taken.
     pub fn pending_bytes(&self) -> usize {
-        self.arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+        self.pushed_bytes
     }
 
     /// How far the batches taken so far reach.
@@ -164,7 +174,7 @@ impl Assembler {
 
     /// Whether there is progress beyond the last batch.
     pub fn has_progress(&self) -> bool {
-        self.arena.end > self.handed.end
+        self.arena.end.max(self.idle_end) > self.handed.end
     }
 
     /// The first column type met that has no binary decoder.
@@ -185,6 +195,10 @@ impl Assembler {
     /// its chunks. `None` when there is nothing to hand out.
     pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
         let held = self.held_from();
+        if held == 0 {
+            self.arena.end = self.arena.end.max(self.idle_end);
+        }
+        self.pushed_bytes = 0;
         let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
         next.heads.reserve(self.arena.heads.len());
         next.fields.reserve(self.arena.fields.len());
@@ -330,7 +344,7 @@ impl Assembler {
     /// A keepalive's position is safe unless a transaction is half received.
     fn keepalive(&mut self, end: Lsn) {
         if self.open.is_none() {
-            self.arena.end = self.arena.end.max(end);
+            self.idle_end = self.idle_end.max(end);
         }
     }
 

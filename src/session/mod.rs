@@ -2,8 +2,8 @@
 //!
 //! A [`Session`] begins where authentication ends. Bytes go in with the time they came at, outputs
 //! and bytes to send come out; whoever owns the socket moves them. It runs one command at a time,
-//! then the CopyBoth phase, in which it watches positions and answers for liveness while handing the
-//! frames on untouched. What they mean is for the [`Assembler`].
+//! then the CopyBoth phase, in which it watches positions and answers for liveness while handing
+//! the frames on untouched. What they mean is for the [`Assembler`].
 //!
 //! ```text
 //!         query                          start_replication

@@ -1,10 +1,11 @@
 //! How eagerly to read: at once, or letting the server's sends pile up.
 //!
-//! A walsender makes one `send` per message. A reader that always waits wakes at each of them, which
-//! costs the server two thirds of its time. While a backlog is drained over a link without distance
-//! it pays to sleep, let the window close so that the server's sends become appends to its socket
-//! buffer, and then read until nothing is left. [`Pace`] decides from what it is shown: how much a
-//! read brought, how far the stream is behind the commits it carries, and how long a round trip is.
+//! A walsender makes one `send` per message. A reader that always waits wakes at each of them,
+//! which costs the server two thirds of its time. While a backlog is drained over a link without
+//! distance it pays to sleep, let the window close so that the server's sends become appends to its
+//! socket buffer, and then read until nothing is left. [`Pace`] decides from what it is shown: how
+//! much a read brought, how far the stream is behind the commits it carries, and how long a round
+//! trip is.
 //!
 //! ```text
 //!            backlog: >= 32 KiB per 10 ms, window < 50 ms, lag >= 20 ms

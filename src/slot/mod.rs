@@ -14,7 +14,8 @@ use crate::lsn::Lsn;
 use crate::name::SlotName;
 use crate::net::SqlError;
 
-/// A row of [`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html).
+/// A row of
+/// [`pg_replication_slots`](https://www.postgresql.org/docs/current/view-pg-replication-slots.html).
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
 pub struct SlotStatus {
     /// Its name.

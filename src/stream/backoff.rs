@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-/// Waits that double from `first` to `max`, each cut by a random share so that many who were cut off
-/// together do not come back together.
+/// Waits that double from `first` to `max`, each cut by a random share so that many who were cut
+/// off together do not come back together.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     first: Duration,

@@ -115,11 +115,11 @@ impl Attempt {
         let (request, requested) = watch::channel(Request::Stream);
         let catch_up = self.source.catch_up;
         let budget = self.budget.clone();
-        let driver = walsender.into_driver(|session, input, receive_buffer| Wiring {
+        let driver = walsender.into_driver(|session, input, gulps| Wiring {
             session,
             input,
             budget: self.budget,
-            receive_buffer: receive_buffer.filter(|_| catch_up),
+            gulps: gulps.filter(|_| catch_up),
             feed: feed_in,
             progress: self.progress,
             request: requested,
@@ -282,8 +282,8 @@ struct Started {
     sql: SqlClient,
 }
 
-/// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender stays
-/// until everything sent is confirmed, while ordinary sessions are told at once.
+/// Run the wire task beside a watch for the server's shutdown, which waits for us: a walsender
+/// stays until everything sent is confirmed, while ordinary sessions are told at once.
 async fn watched(
     driver: impl Future<Output = Result<(), DriverError>>,
     sql: Arc<SqlClient>,

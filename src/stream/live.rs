@@ -55,7 +55,9 @@ impl Live {
         idle: Idle,
     ) -> Poll<Next> {
         let mut ended = false;
-        while self.assembler.pending_bytes() < source.batch_bytes {
+        // A batch that would hold nothing but a change kept back is no batch yet, whatever its
+        // size.
+        while self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events() {
             match self.connection.feed.poll_recv(cx) {
                 Poll::Ready(Some(Feed::Frames(chunk))) => {
                     if let Err(error) = self.assembler.push(chunk) {
@@ -68,7 +70,9 @@ impl Live {
                 }
                 Poll::Ready(Some(Feed::ChangeFollows)) => {
                     self.assembler.change_follows();
-                    break;
+                    if self.assembler.has_events() {
+                        break;
+                    }
                 }
                 Poll::Ready(None) => {
                     ended = true;
@@ -98,10 +102,7 @@ impl Live {
             self.idle_at = None;
             return Poll::Ready(Next::Idle);
         }
-        // The queue may hold more than this turn took: be polled again.
-        if self.assembler.pending_bytes() >= source.batch_bytes {
-            cx.waker().wake_by_ref();
-        }
+        // The loop above ended at an empty queue, which wakes us.
         Poll::Pending
     }
 

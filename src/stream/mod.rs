@@ -134,7 +134,8 @@ impl ReplicationStream {
     /// Connect and stream from where the slot stands.
     ///
     /// # Errors
-    /// Everything that is in the way: see [`StreamError`] and [`ConnectError`](crate::net::ConnectError).
+    /// Everything that is in the way: see [`StreamError`] and
+    /// [`ConnectError`](crate::net::ConnectError).
     ///
     /// # Cancel safety
     /// Dropping the future closes whatever was opened; a slot or publication may have been made.
@@ -232,8 +233,8 @@ impl ReplicationStream {
             .is_some_and(|(commit_lsn, index)| index > 0 && commit_lsn >= self.handed.end)
     }
 
-    /// Connect again and read from what is confirmed, leaving nothing out: what was handed out since
-    /// comes again.
+    /// Connect again and read from what is confirmed, leaving nothing out: what was handed out
+    /// since comes again.
     pub(crate) fn rewind(&mut self) {
         if matches!(self.state, State::Ended) {
             return;
@@ -388,8 +389,8 @@ impl Stream for ReplicationStream {
     }
 }
 
-/// The first connection: what is in the way is told at once, but for a server that is starting and a
-/// slot whose last user may be on its way out.
+/// The first connection: what is in the way is told at once, but for a server that is starting and
+/// a slot whose last user may be on its way out.
 async fn first_connection(runtime: &Handle, attempt: Attempt) -> Result<Connection> {
     let begin = Instant::now();
     let mut backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(1));

@@ -1,7 +1,7 @@
 //! Batches without a server: a table, transactions on it, cut where the test wants.
 //!
-//! A [`Feed`] owns an [`Assembler`] and a [`Frames`] and plays one table, `public.t (id int4 primary
-//! key, note text)`. For anything else write to [`frames`](Feed::frames) directly.
+//! A [`Feed`] owns an [`Assembler`] and a [`Frames`] and plays one table, `public.t (id int4
+//! primary key, note text)`. For anything else write to [`frames`](Feed::frames) directly.
 
 use std::sync::Arc;
 

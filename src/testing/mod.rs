@@ -1,7 +1,8 @@
 //! What sinks and codecs are proven with.
 //!
-//! [`Frames`] writes what a server would send, [`Feed`] turns it into batches, so that a sink can be
-//! tried without a server. Behind the feature `testing`; nothing else in the crate depends on it.
+//! [`Frames`] writes what a server would send, [`Feed`] turns it into batches, so that a sink can
+//! be tried without a server. Behind the feature `testing`; nothing else in the crate depends on
+//! it.
 
 mod feed;
 mod frames;

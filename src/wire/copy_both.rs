@@ -1,9 +1,9 @@
 //! The messages inside CopyData during CopyBoth.
 //!
 //! The server sends XLogData and primary keepalives, walcast answers with standby status updates:
-//! [the streaming replication protocol](https://www.postgresql.org/docs/current/protocol-replication.html).
-//! This file also knows how a backend message is framed, so that a run of them can be walked
-//! without copying.
+//! [the streaming replication
+//! protocol](https://www.postgresql.org/docs/current/protocol-replication.html). This file also
+//! knows how a backend message is framed, so that a run of them can be walked without copying.
 
 use bytes::{BufMut, BytesMut};
 

@@ -1,8 +1,8 @@
 //! What the server says when it refuses: the fields of an ErrorResponse.
 //!
-//! A [`ServerError`] keeps the five fields that a person acts on and knows, by its SQLSTATE, whether
-//! the same request may succeed later with nothing changed by hand. It refuses to know what was
-//! asked for: whether 42704 means a missing slot or a missing type is for the caller to say.
+//! A [`ServerError`] keeps the five fields that a person acts on and knows, by its SQLSTATE,
+//! whether the same request may succeed later with nothing changed by hand. It refuses to know what
+//! was asked for: whether 42704 means a missing slot or a missing type is for the caller to say.
 //!
 //! Fields: <https://www.postgresql.org/docs/current/protocol-error-fields.html>,
 //! codes: <https://www.postgresql.org/docs/current/errcodes-appendix.html>.

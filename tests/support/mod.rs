@@ -11,6 +11,8 @@ mod authority;
 mod desk;
 mod impostor;
 mod load;
+pub(crate) mod oracle;
+pub(crate) mod pipeline;
 mod primary;
 mod process;
 mod proxy;
@@ -21,16 +23,19 @@ mod template;
 mod tether;
 mod tmpfs;
 mod wait;
+pub(crate) mod workload;
 
 pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
 pub(crate) use desk::{Desk, drained, streams};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
+pub(crate) use oracle::History;
 pub(crate) use primary::{Primary, PrimaryBuilder};
 pub(crate) use process::{Ended, Program, Running};
 pub(crate) use proxy::Proxy;
 pub(crate) use server::{MissingServer, Server};
 pub(crate) use story::{Story, after, assert_same, overwrite};
+pub(crate) use tether::Tether;
 pub(crate) use tmpfs::Tmpfs;
 pub(crate) use wait::{eventually, eventually_async};
 

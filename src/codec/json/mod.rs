@@ -7,12 +7,12 @@
 //!  "commit_time":"2026-11-23T22:22:05.123456+00:00","origin":null,"snapshot":false}
 //! ```
 //!
-//! Keys come in this order and always all of them, but for `end_lsn` and `last`, which only the last
-//! event of a transaction has. A table with columns of types that have no decoder here shows these
-//! as text and names their types after `unchanged`: `"types":{"mood":"public.mood"}`. `truncate` adds
-//! `cascade` and `restart_identity` there; `message` has `prefix`, `content` and `transactional` in
-//! place of the keys about tables. [`JsonLines`] keeps what it learnt of each table, nothing of a
-//! batch.
+//! Keys come in this order and always all of them, but for `end_lsn` and `last`, which only the
+//! last event of a transaction has. A table with columns of types that have no decoder here shows
+//! these as text and names their types after `unchanged`: `"types":{"mood":"public.mood"}`.
+//! `truncate` adds `cascade` and `restart_identity` there; `message` has `prefix`, `content` and
+//! `transactional` in place of the keys about tables. [`JsonLines`] keeps what it learnt of each
+//! table, nothing of a batch.
 
 mod line;
 mod plan;

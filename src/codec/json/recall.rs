@@ -1,7 +1,7 @@
 //! What a line that was written earlier says about where its writer stood.
 //!
-//! A file without a cursor is read back from its end. Only a line's two ends are looked at: a row may
-//! be a gigabyte, and everything that matters stands before the row or after it.
+//! A file without a cursor is read back from its end. Only a line's two ends are looked at: a row
+//! may be a gigabyte, and everything that matters stands before the row or after it.
 
 use serde::Deserialize;
 

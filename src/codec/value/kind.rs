@@ -1,9 +1,9 @@
 //! What kinds of values have a decoder here.
 //!
-//! A [`ValueType`] is found once per column and is `Copy`, so that writing a value costs no look-up.
-//! Several server types share one kind where their values look alike (text, varchar, char(n), name).
-//! A type without a decoder keeps its object identifier in [`ValueType::Other`]: its text can still
-//! be shown, its binary form cannot be read.
+//! A [`ValueType`] is found once per column and is `Copy`, so that writing a value costs no
+//! look-up. Several server types share one kind where their values look alike (text, varchar,
+//! char(n), name). A type without a decoder keeps its object identifier in [`ValueType::Other`]:
+//! its text can still be shown, its binary form cannot be read.
 
 use std::fmt;
 

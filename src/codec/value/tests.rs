@@ -242,7 +242,8 @@ mod properties {
 
         #[test]
         fn a_damaged_array_gives_json_or_an_error(
-            rows in (1usize..4).prop_flat_map(|width| vec(vec(any::<Option<String>>(), width), 1..4)),
+            rows in (1usize..4)
+                .prop_flat_map(|width| vec(vec(any::<Option<String>>(), width), 1..4)),
             at in any::<prop::sample::Index>(),
             byte: u8,
             cut in any::<prop::sample::Index>(),

@@ -1,8 +1,8 @@
 //! The sidecar: how much of which file is proven, and up to which LSN.
 //!
 //! `<path>.cursor` has two slots, written in turn and each synced before it counts, so that a torn
-//! write leaves the other. It is never renamed, so the lock on it is the lock on the file. A slot is
-//! one line of JSON with its own checksum: readable, and as long whatever it says.
+//! write leaves the other. It is never renamed, so the lock on it is the lock on the file. A slot
+//! is one line of JSON with its own checksum: readable, and as long whatever it says.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};

@@ -50,7 +50,8 @@ pub(super) struct DataFile {
 }
 
 impl DataFile {
-    /// Append `bytes`, of which those before `mark` end with the transaction whose end LSN it names.
+    /// Append `bytes`, of which those before `mark` end with the transaction whose end LSN it
+    /// names.
     pub(super) fn append(
         &mut self,
         bytes: &[u8],

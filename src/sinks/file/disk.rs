@@ -2,8 +2,9 @@
 //!
 //! Writing and syncing block, so one thread does both; orders reach it through a queue that is
 //! bounded in bytes, and the sink fills the queue on while a sync runs. It proves of its own accord
-//! every [`PROVE_BYTES`]. It ends at its first error, which [`Disk::ended`] gives; after a failed sync
-//! nothing it wrote is trusted any more. It also ends, without proving, when it is told to stop.
+//! every [`PROVE_BYTES`]. It ends at its first error, which [`Disk::ended`] gives; after a failed
+//! sync nothing it wrote is trusted any more. It also ends, without proving, when it is told to
+//! stop.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -1,9 +1,10 @@
 //! A sink that appends to a file and stores its position with it.
 //!
 //! Beside the file lies `<path>.cursor`, which says how much of the file is proven and up to which
-//! LSN; it is written after the data was synced, and at `open` the file is cut back to it. So nothing
-//! is lost or doubled whatever crashes. Files put aside by [`Rotation`] are called `<path>.00000001`
-//! and so on; each begins with a transaction's first line and ends with one's last.
+//! LSN; it is written after the data was synced, and at `open` the file is cut back to it. So
+//! nothing is lost or doubled whatever crashes. Files put aside by [`Rotation`] are called
+//! `<path>.00000001` and so on; each begins with a transaction's first line and ends with one's
+//! last.
 //!
 //! A thread of its own writes and syncs; `write` only encodes. Nobody else may write the file, and
 //! whoever reads it may see up to one transaction that is not whole yet at its end.

@@ -1,8 +1,8 @@
 //! Reading a file of native JSON back from its end, for want of a cursor.
 //!
-//! The file is cut only where what is cut off is plainly ours: whole lines of a transaction that has
-//! no end, and the torn start of one more line. Anything else stays untouched and is an error. Memory
-//! is bounded whatever the length of the lines.
+//! The file is cut only where what is cut off is plainly ours: whole lines of a transaction that
+//! has no end, and the torn start of one more line. Anything else stays untouched and is an error.
+//! Memory is bounded whatever the length of the lines.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;

@@ -1,8 +1,8 @@
 //! `walcast demo`: everything at once, on a throwaway primary.
 //!
-//! [`story`] tells it from beginning to end. [`server`] and [`tether`] make servers that go with us,
-//! [`shop`] works on one of them, [`worker`] runs the pipeline of [`pipeline`] as a process that can
-//! be killed, and [`verdict`] says whether anything was lost.
+//! [`story`] tells it from beginning to end. [`server`] and [`tether`] make servers that go with
+//! us, [`shop`] works on one of them, [`worker`] runs the pipeline of [`pipeline`] as a process
+//! that can be killed, and [`verdict`] says whether anything was lost.
 
 mod error;
 mod live;
@@ -28,9 +28,9 @@ use crate::runtime::{Stop, block_on};
 /// Watch changes flow from a throwaway primary to three sinks
 ///
 /// A shop works on a PostgreSQL that lives only for the demo. A pipeline carries its changes to the
-/// terminal, to a file of JSON lines and to a second PostgreSQL; it is killed and resumed midway. At
-/// the end source and targets are compared, and everything is cleaned up. Needs PostgreSQL's server
-/// programs (14 or newer): those in WALCAST_PG_BIN, on PATH or under /usr/lib/postgresql.
+/// terminal, to a file of JSON lines and to a second PostgreSQL; it is killed and resumed midway.
+/// At the end source and targets are compared, and everything is cleaned up. Needs PostgreSQL's
+/// server programs (14 or newer): those in WALCAST_PG_BIN, on PATH or under /usr/lib/postgresql.
 ///
 /// Example:
 ///   walcast demo --seconds 20

@@ -21,7 +21,8 @@ use crate::runtime::block_on;
 /// The slot, and the publication.
 pub(super) const SLOT: &str = "walcast_demo";
 pub(super) const PUBLICATION: &str = "shop";
-/// What the one who started us says when it is time to drain. The end of our input is the other end.
+/// What the one who started us says when it is time to drain. The end of our input is the other
+/// end.
 pub(super) const DRAIN: &str = "drain\n";
 
 /// The pipeline of `walcast demo`

@@ -71,7 +71,8 @@ impl Sink for ReplicaSink {
         self.open = None;
         let sql = sql_connect(&self.connect).await.map_err(SinkError::unavailable)?;
         let slot = context.slot.to_string();
-        // The session of a killed predecessor holds the lock until its last COMMIT has landed or not.
+        // The session of a killed predecessor holds the lock until its last COMMIT has landed or
+        // not.
         let lock = "select pg_advisory_lock(hashtext($1::text))";
         sql.execute(lock, &[&slot]).await.map_err(SinkError::unavailable)?;
         sql.batch_execute(PROGRESS).await.map_err(SinkError::unavailable)?;

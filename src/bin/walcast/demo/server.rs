@@ -19,8 +19,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 /// How many lines of a log are worth showing.
 const LOG_LINES: usize = 8;
 
-/// Anyone who can reach the socket, whose directory only its owner and root can, and the role `demo`
-/// over loopback with its password.
+/// Anyone who can reach the socket, whose directory only its owner and root can, and the role
+/// `demo` over loopback with its password.
 const HBA: &str = "local all,replication all trust\nhost all demo 127.0.0.1/32 scram-sha-256\n";
 
 const SETTINGS: &[&str] = &[

@@ -1,7 +1,7 @@
 //! What a running pipeline logs of itself: how its health changes, and now and then how far it is.
 //!
-//! Errors are logged where they happen; this says what they add up to. A pipeline with nothing to do
-//! says nothing.
+//! Errors are logged where they happen; this says what they add up to. A pipeline with nothing to
+//! do says nothing.
 
 use std::time::Duration;
 

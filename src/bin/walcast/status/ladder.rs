@@ -1,5 +1,5 @@
-//! A pipeline's status for eyes: server and slot, the lag of every stage, the sinks, and a last line
-//! that says whether all is well.
+//! A pipeline's status for eyes: server and slot, the lag of every stage, the sinks, and a last
+//! line that says whether all is well.
 
 use std::fmt::Write as _;
 

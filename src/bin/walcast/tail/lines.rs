@@ -1,7 +1,8 @@
 //! Events as JSON lines, all of them or some.
 //!
-//! `last` and `end_lsn` stand on the last line of a transaction that is printed. Where lines are left
-//! out, which one that is shows only at the Commit: a line is held back until the next one or that.
+//! `last` and `end_lsn` stand on the last line of a transaction that is printed. Where lines are
+//! left out, which one that is shows only at the Commit: a line is held back until the next one or
+//! that.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! `walcast tail`: a server's changes on stdout.
 //!
 //! With a slot of its own choosing the program vouches for what standard output has taken, and
-//! for nothing else: a reader that closes the pipe, a full disk behind it or a signal leave the slot
-//! where the last written transaction ended.
+//! for nothing else: a reader that closes the pipe, a full disk behind it or a signal leave the
+//! slot where the last written transaction ended.
 
 mod advice;
 mod choice;
