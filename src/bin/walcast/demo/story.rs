@@ -175,7 +175,7 @@ impl Play<'_> {
         while Instant::now() < end {
             let (behind, _) = self.behind().await?;
             let waiting = shop.committed() - committed;
-            self.screen.live(&live::dead(behind, begun.elapsed(), waiting));
+            self.screen.live(&live::dead(shop.committed(), behind, begun.elapsed(), waiting));
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())
