@@ -1,5 +1,5 @@
-//! A source that goes away and comes back, and links that break in every way, under load: everything
-//! arrives, once, in commit order.
+//! A source that goes away and comes back, and links that break in every way, under load:
+//! everything arrives, once, in commit order.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Slots, roles and clusters that change under a pipeline, while it runs or between two runs: each has
-//! an error of its own with the way out, and nothing is tried for ever.
+//! Slots, roles and clusters that change under a pipeline, while it runs or between two runs: each
+//! has an error of its own with the way out, and nothing is tried for ever.
 
 use std::time::{Duration, Instant};
 
