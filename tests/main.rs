@@ -6,6 +6,7 @@
 mod support;
 
 mod a_full_disk_loses_nothing;
+mod a_promotion_is_followed_and_named;
 mod a_stream_hands_out_every_commit;
 mod blocked_sink_keeps_the_connection;
 mod check_finds_what_would_stop_a_pipeline;
