@@ -76,13 +76,20 @@ pub(super) async fn tell(args: &Args) -> Result<bool, Error> {
 
 fn introduce(screen: &Screen, major: u32, primary: &Server, password: &str) {
     let url = format!("postgres://demo:{password}@127.0.0.1:{}/shop", primary.port());
-    let bold = |text| screen.paint().ink(Ink::Bold, text);
+    let title = screen.paint().ink(Ink::Bold, "walcast demo");
     screen.say(&format!(
-        "\n{}\n\n  A shop works on a PostgreSQL {major}. walcast reads what it commits from a \
-         replication slot and feeds\n    · this terminal (a line now and then, for you to \
-         follow)\n    · a file of JSON lines\n    · a second PostgreSQL.\n\n  Change something \
-         yourself while it runs: psql '{url}'\n",
-        bold("walcast demo")
+        "
+{title}
+
+  A shop works on a PostgreSQL {major}. walcast reads what it commits from a
+  replication slot and feeds
+    · this terminal: a transaction now and then, for you to follow
+    · a file of JSON lines
+    · a second PostgreSQL
+
+  Change something yourself while it runs:
+    psql '{url}'
+"
     ));
 }
 
@@ -135,7 +142,7 @@ impl Play<'_> {
         let waiting = shop.committed() - committed;
         let dead = killed.elapsed();
         self.screen.scene(&format!(
-            "the pipeline starts again; {} transactions ({} of log) wait for it",
+            "the pipeline starts again; {} transactions ({}) wait for it",
             Count(waiting),
             Bytes(behind)
         ));
@@ -144,7 +151,7 @@ impl Play<'_> {
         self.catch_up(&mut worker, &shop, end).await?;
         let downtime = Downtime { dead, waiting, caught_up: restarted.elapsed() };
         self.screen.scene(&format!(
-            "caught up {} after the restart: all of them are in the file and in the replica",
+            "caught up {} after the restart: nothing waits any more",
             Span(downtime.caught_up)
         ));
         self.watch(&mut worker, &shop, begun + length).await?;
