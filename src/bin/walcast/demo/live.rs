@@ -7,28 +7,25 @@ use walcast::monitor::{Stage, StageLag, Status};
 
 use crate::human::{Bytes, Count, Span};
 
-/// How far a running pipeline is behind: each sink, and what the slot may forget.
+/// How far a running pipeline is behind: each sink, and what the slot may forget. Fits 80 columns.
 pub(super) fn running(status: &Status, committed: u64) -> String {
-    let lag = |stage, sink: Option<&str>| {
-        let found = status.lag.iter().find(|rung| {
+    let rung = |stage, sink: Option<&str>| {
+        status.lag.iter().find(|rung| {
             rung.stage == stage && rung.sink.as_ref().map(|name| name.as_str()) == sink
-        });
-        found.map_or_else(String::new, shown)
+        })
     };
+    let late =
+        |rung: Option<&StageLag>| rung.and_then(|rung| rung.seconds).map_or("?".to_owned(), whole);
+    let slot = rung(Stage::Confirmed, None);
+    let behind = slot.and_then(|slot| slot.bytes).unwrap_or_default();
     format!(
-        "{:>8} committed │ lag  file {} │ replica {} │ slot {}",
-        Count(committed).to_string(),
-        lag(Stage::Durable, Some("file")),
-        lag(Stage::Durable, Some("replica")),
-        lag(Stage::Confirmed, None),
+        "  lag  file {:>6} │ replica {:>6} │ slot {:>6} {:>8} │ {} committed",
+        late(rung(Stage::Durable, Some("file"))),
+        late(rung(Stage::Durable, Some("replica"))),
+        late(slot),
+        Bytes(behind),
+        Count(committed),
     )
-}
-
-/// Time and bytes, in columns that stay where they are.
-fn shown(rung: &StageLag) -> String {
-    let bytes = rung.bytes.map_or("?".to_owned(), |bytes| Bytes(bytes).to_string());
-    let seconds = rung.seconds.map_or("?".to_owned(), whole);
-    format!("{seconds:>6} {bytes:>8}")
 }
 
 /// Without digits that nobody could read before they change.
@@ -43,11 +40,11 @@ fn whole(seconds: f64) -> String {
 /// What waits in the slot of a dead one.
 pub(super) fn dead(committed: u64, behind: u64, since: Duration, waiting: u64) -> String {
     format!(
-        "{:>8} committed │ pipeline dead for {:.1} s │ {} transactions, {} wait in the slot",
-        Count(committed).to_string(),
+        "  dead for {:.1} s │ {} transactions wait, {} │ {} committed",
         since.as_secs_f64(),
         Count(waiting),
         Bytes(behind),
+        Count(committed),
     )
 }
 
