@@ -2,7 +2,8 @@
 //!
 //! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its
 //! share before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and
-//! dropping the last clone gives the bytes back. When the reader has to wait, that is known to all:
+//! dropping the last clone gives the bytes back. A single share that is large beside the whole
+//! budget has a place of its own: who reads a row of any size can read on while it is held. When the reader has to wait, that is known to all:
 //! lanes flush then, whatever their linger.
 
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Budget {
 struct Shared {
     limit: usize,
     held: AtomicUsize,
+    /// Bytes of the one share that is large, beyond `held`; 0 when there is none.
+    large: AtomicUsize,
     /// The most that was ever held.
     peak: AtomicUsize,
     /// Wakes the reader when bytes come back.
@@ -35,7 +38,11 @@ struct Shared {
 struct Share {
     shared: Arc<Shared>,
     bytes: usize,
+    large: bool,
 }
+
+/// A share of more than one in so many of a budget's bytes is large.
+const LARGE_SHARES: usize = 8;
 
 impl Budget {
     /// A budget of `limit` bytes.
@@ -43,6 +50,7 @@ impl Budget {
         let shared = Shared {
             limit,
             held: AtomicUsize::new(0),
+            large: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             freed: Notify::new(),
             contended: watch::Sender::new(false),
@@ -57,7 +65,7 @@ impl Budget {
 
     /// Bytes in flight now.
     pub fn held(&self) -> usize {
-        self.shared.held.load(Ordering::Relaxed)
+        self.shared.held.load(Ordering::Relaxed) + self.shared.large.load(Ordering::Relaxed)
     }
 
     /// The most bytes that were ever in flight.
@@ -72,21 +80,26 @@ impl Budget {
 
     /// Take `bytes` now, if they fit.
     ///
-    /// One share larger than the whole budget fits when nothing else is held, so that a single row
-    /// of any size gets through.
+    /// One large share at a time is lent beside the budget, so that a single row of any size gets
+    /// through whatever else is held.
     pub fn try_lend(&self, bytes: usize) -> Option<Lease> {
         self.try_lend_beside(0, bytes)
     }
 
     fn try_lend_beside(&self, reserve: usize, bytes: usize) -> Option<Lease> {
+        // Relaxed suffices: the numbers guard no other memory, and a waiter is woken through
+        // Notify.
+        if bytes > self.shared.limit / LARGE_SHARES {
+            let large = &self.shared.large;
+            large.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+            return Some(self.lent(bytes, true));
+        }
         let fits = |held: usize| {
             let sum = held.saturating_add(bytes);
             (held == 0 || sum.saturating_add(reserve) <= self.shared.limit).then_some(sum)
         };
-        // Relaxed suffices: the number guards no other memory, and a waiter is woken through
-        // Notify.
         self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some(self.lent(bytes))
+        Some(self.lent(bytes, false))
     }
 
     /// Wait until `bytes` fit, and take them.
@@ -120,18 +133,21 @@ impl Budget {
     /// small beside them. The next reader waits the longer.
     pub fn charge(&self, bytes: usize) -> Lease {
         self.shared.held.fetch_add(bytes, Ordering::Relaxed);
-        self.lent(bytes)
+        self.lent(bytes, false)
     }
 
-    fn lent(&self, bytes: usize) -> Lease {
+    fn lent(&self, bytes: usize, large: bool) -> Lease {
         self.shared.peak.fetch_max(self.held(), Ordering::Relaxed);
-        Lease::new(Share { shared: Arc::clone(&self.shared), bytes })
+        Lease::new(Share { shared: Arc::clone(&self.shared), bytes, large })
     }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.shared.held.fetch_sub(self.bytes, Ordering::Relaxed);
+        match self.large {
+            true => self.shared.large.store(0, Ordering::Relaxed),
+            false => drop(self.shared.held.fetch_sub(self.bytes, Ordering::Relaxed)),
+        }
         self.shared.freed.notify_waiters();
     }
 }
@@ -158,12 +174,13 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_come_back_when_the_last_clone_is_dropped() {
-        let budget = Budget::new(10);
+        let budget = Budget::new(80);
+        let most: Vec<_> = (0..7).map(|_| budget.try_lend(10).unwrap()).collect();
         let lease = budget.try_lend(8).unwrap();
         assert!(budget.try_lend(3).is_none());
         let clone = lease.clone();
         drop(lease);
-        assert_eq!(budget.held(), 8);
+        assert_eq!(budget.held(), 78);
         let mut contention = budget.contention();
         let waiter = tokio::spawn({
             let budget = budget.clone();
@@ -172,17 +189,22 @@ mod tests {
         contention.wait_for(|contended| *contended).await.unwrap();
         drop(clone);
         let lease = waiter.await.unwrap();
-        assert_eq!(budget.held(), 3);
-        drop(lease);
-        assert_eq!((budget.held(), budget.peak()), (0, 8));
+        assert_eq!(budget.held(), 73);
+        drop((lease, most));
+        assert_eq!((budget.held(), budget.peak()), (0, 78));
     }
 
     #[test]
-    fn one_oversize_share_fits_an_empty_budget() {
-        let budget = Budget::new(10);
-        let large = budget.try_lend(100).unwrap();
-        assert!(budget.try_lend(1).is_none());
-        drop(large);
-        assert!(budget.try_lend(1).is_some());
+    fn one_large_share_fits_beside_all_others() {
+        let budget = Budget::new(80);
+        let small = budget.try_lend(10).unwrap();
+        let large = budget.try_lend(1000).unwrap();
+        assert!(budget.try_lend(11).is_none(), "one at a time");
+        let more = budget.try_lend(10).unwrap();
+        assert_eq!(budget.held(), 1020);
+        drop((small, large));
+        assert!(budget.try_lend(11).is_some());
+        drop(more);
+        assert_eq!(budget.held(), 0);
     }
 }

@@ -79,7 +79,7 @@ async fn lives_through_a_blocked_sink(block: Block) {
     let sink = Gated { file: FileSink::new(place.file("out.jsonl")), gate: gated, block };
     let pipeline = place.pipeline(source(&primary.url())).memory(MEMORY);
     let running = start(pipeline.sink("out", sink).unwrap());
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     let load = workload::start(&primary, 4, 400);
     primary.wait_for_sql("exists (select from txlog offset 20)", SOON).await;
     caught_up(&primary, SOON).await;
@@ -124,7 +124,7 @@ async fn and_lets_the_server_stop() {
     let file = FileSink::new(place.file("out.jsonl"));
     let sink = Gated { file, gate: gated, block: Block::Future };
     let running = start(place.pipeline(source(&primary.url())).sink("out", sink).unwrap());
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     gate.send_replace(true);
     let load = workload::start(&primary, 4, 400);
     primary.wait_for_sql("exists (select from txlog offset 100)", SOON).await;

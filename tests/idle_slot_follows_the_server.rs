@@ -62,7 +62,7 @@ async fn while_others_write() {
     let elsewhere = primary.client_for("elsewhere").await;
     elsewhere.batch_execute("create table far(note text)").await.unwrap();
     let running = start(place.to_file(source(&primary.url())));
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     let script = "insert into other(note) select repeat('x', 100) from generate_series(1, 100);";
     let load = Load::on(&primary).clients(1).rate(50).seconds(600).script(script).start();
     let stop = watch::Sender::new(false);
@@ -118,7 +118,7 @@ async fn but_not_past_what_is_unproven() {
     let (gate, shut) = watch::channel(false);
     let pipeline = place.to_file(source(&primary.url()));
     let running = start(pipeline.sink("unproven", Unproven { gate: shut }).unwrap());
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     gate.send_replace(true);
     let before = lsn(&primary, "select pg_current_wal_insert_lsn()");
     primary.sql("insert into t values (1)");
@@ -146,7 +146,7 @@ async fn after_a_message_that_nothing_follows() {
     primary.sql("create table other(note text)");
     let source = source(&primary.url()).messages(vec!["*".to_owned()]);
     let running = start(place.to_file(source));
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     primary.sql("insert into t values (1)");
     primary.sql("select pg_logical_emit_message(false, 'm', 'hello')");
     let written = || std::fs::read_to_string(place.file("out.jsonl")).unwrap_or_default();
@@ -206,7 +206,7 @@ async fn until_its_publication_is_dropped_behind_a_backlog_on_18() {
     let memory = 1024 * 1024;
     let pipeline = place.pipeline(source(&primary.url())).memory(memory);
     let running = start(pipeline.sink("unproven", Unproven { gate: shut }).unwrap());
-    caught_up(&primary, SOON).await;
+    running.streams().await;
     gate.send_replace(true);
     for id in 0..30 {
         let rows = "select g, repeat('x', 500) from generate_series";

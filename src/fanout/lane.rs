@@ -287,11 +287,13 @@ impl Lane {
         }
         let must_prove = self.prove_by.is_some();
         let by = self.prove_by.unwrap_or_else(Instant::now);
+        // Memory may get short only once all of it is proven: what is kept has to go then too.
+        let can_give = must_prove || self.written.proven_bytes > 0;
         let LaneParts { contention, parcels, .. } = &mut self.parts;
         let parcel = tokio::select! {
             biased;
             () = tokio::time::sleep_until(by), if must_prove => return Step::Prove,
-            Ok(_) = contention.wait_for(|contended| *contended), if must_prove => {
+            Ok(_) = contention.wait_for(|contended| *contended), if can_give => {
                 return Step::Prove;
             }
             parcel = parcels.recv() => parcel,

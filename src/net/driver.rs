@@ -102,6 +102,8 @@ impl Gauges {
 pub(crate) struct Wiring {
     /// The conversation, in CopyBoth.
     pub(crate) session: Session,
+    /// When the clock began that the session knows.
+    pub(crate) start: Instant,
     /// What was read and not taken yet.
     pub(crate) input: BytesMut,
     /// The bound on what may be read.
@@ -162,7 +164,7 @@ impl<S: Socket> Driver<S> {
     pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
         let allowed = wiring.gulps.is_some();
         let (reader, writer) = tokio::io::split(socket);
-        let start = Instant::now();
+        let start = wiring.start;
         let limit = wiring.budget.limit();
         let capacity = (limit / BUFFERS_PER_BUDGET).clamp(BUFFER_BYTES_MIN, BUFFER_BYTES_MAX);
         Self {
@@ -170,7 +172,7 @@ impl<S: Socket> Driver<S> {
             writer,
             session: wiring.session,
             start,
-            pace: Pace::new(Duration::ZERO, allowed),
+            pace: Pace::new(start.elapsed(), allowed),
             catching_up: false,
             gulps: wiring.gulps,
             turn: Turn::Read,
@@ -375,3 +377,7 @@ impl<S: Socket> Driver<S> {
         Now { elapsed: self.start.elapsed(), wall: SystemTime::now().into() }
     }
 }
+
+#[cfg(test)]
+#[path = "driver_tests.rs"]
+mod tests;

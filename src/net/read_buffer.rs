@@ -51,7 +51,17 @@ impl ReadBuffer {
                 return length;
             }
         }
-        if self.lease.is_some() && self.space() >= SPACE_BYTES_MIN { 0 } else { self.capacity }
+        let has_room = self.space() >= SPACE_BYTES_MIN || self.holds_the_rest();
+        if self.lease.is_some() && has_room { 0 } else { self.capacity }
+    }
+
+    /// Whether the frame at the front, which has come in part, fits: a new buffer would leave no
+    /// more room than this one.
+    fn holds_the_rest(&self) -> bool {
+        let length = frame_bytes(&self.bytes).ok().flatten();
+        length.is_some_and(|length| {
+            length > self.bytes.len() && length - self.bytes.len() <= self.space()
+        })
     }
 
     /// Room for reads whose bytes are dropped at once. Always 0: nothing is to be leased.
@@ -119,5 +129,25 @@ mod tests {
         assert_eq!(frame.len(), length);
         assert_eq!(buffer.meets_oversize(), Ok(false));
         assert_eq!(buffer.wanted(), 16 * 1024);
+    }
+
+    #[test]
+    fn a_frame_that_all_but_fills_a_buffer_is_read_to_its_end() {
+        const CAPACITY: usize = 16 * 1024;
+        for length in CAPACITY - 10..=CAPACITY {
+            let mut buffer = ReadBuffer::new(BytesMut::new(), CAPACITY);
+            buffer.renew(Lease::free());
+            buffer.bytes.extend_from_slice(b"d");
+            buffer.bytes.extend_from_slice(&(length as u32 - 1).to_be_bytes());
+            buffer.bytes.resize(length - 3, 0);
+            assert_eq!(buffer.meets_oversize(), Ok(false));
+            let mut renewed = 0;
+            while buffer.wanted() > 0 {
+                buffer.renew(Lease::free());
+                renewed += 1;
+                assert!(renewed < 3, "a new buffer again and again, and never a read");
+            }
+            assert!(buffer.space() >= 3);
+        }
     }
 }

@@ -281,11 +281,11 @@ impl Walsender {
     /// Hand the socket over to a wire task.
     pub(crate) fn into_driver(
         self,
-        wiring: impl FnOnce(Session, BytesMut, Option<Gulps>) -> Wiring,
+        wiring: impl FnOnce(Session, Instant, BytesMut, Option<Gulps>) -> Wiring,
     ) -> Driver<Socket> {
         let near = self.round_trip.is_some_and(|round_trip| round_trip <= ROUND_TRIP_MAX);
         let gulps = if near { self.socket.gulps() } else { None };
-        let wiring = wiring(self.session, self.input, gulps);
+        let wiring = wiring(self.session, self.start, self.input, gulps);
         Driver::new(self.socket, wiring)
     }
 

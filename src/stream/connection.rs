@@ -115,8 +115,9 @@ impl Attempt {
         let (request, requested) = watch::channel(Request::Stream);
         let catch_up = self.source.catch_up;
         let budget = self.budget.clone();
-        let driver = walsender.into_driver(|session, input, gulps| Wiring {
+        let driver = walsender.into_driver(|session, start, input, gulps| Wiring {
             session,
+            start,
             input,
             budget: self.budget,
             gulps: gulps.filter(|_| catch_up),

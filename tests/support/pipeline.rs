@@ -65,6 +65,8 @@ pub(crate) struct Running {
 
 /// Runs `pipeline` on the caller's runtime.
 pub(crate) fn start(pipeline: Pipeline) -> Running {
+    // A failed test shows what the pipeline had to say. It is there already for the second one.
+    let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
     let monitor = pipeline.monitor();
     let (trigger, shutdown) = Shutdown::new();
     Running { task: tokio::spawn(pipeline.run(shutdown)), trigger, monitor }
@@ -96,6 +98,11 @@ impl Running {
         self.task.abort();
         let mut this = self;
         let _ = (&mut this.task).await;
+    }
+
+    /// Waits until changes flow: from then on a broken connection is made again.
+    pub(crate) async fn streams(&self) {
+        self.status().await;
     }
 
     pub(crate) async fn status(&self) -> Status {
@@ -132,11 +139,18 @@ pub(crate) async fn slot_at(primary: &Primary) -> Option<Lsn> {
     Some(row.get::<_, String>(0).parse().unwrap())
 }
 
+/// Runs `pipeline` until its slot is made and its state saved.
+pub(crate) async fn prepare(pipeline: Pipeline) {
+    let running = start(pipeline);
+    running.streams().await;
+    running.drain().await.unwrap();
+}
+
 /// Waits until the slot has nothing left to stream of what the server has logged by now.
 pub(crate) async fn caught_up(primary: &Primary, deadline: Duration) {
     let now = primary.query_one_text("select pg_current_wal_lsn()").unwrap();
     let condition = format!(
-        "exists (select from pg_replication_slots where slot_name = '{SLOT}'
+        "exists (select from pg_replication_slots where slot_name = '{SLOT}' and active
             and confirmed_flush_lsn >= '{now}')"
     );
     primary.wait_for_sql(&condition, deadline).await;

@@ -1,0 +1,133 @@
+//! The wire task over a connection in memory, with time that passes when nothing else can.
+
+use tokio::io::DuplexStream;
+
+use super::*;
+use crate::event::{Column, Oid, Relation, ReplicaIdentity, Value};
+use crate::lineage::Lineage;
+use crate::name::{ServerIdentity, SystemId, Timeline};
+use crate::session::{Assembler, AssemblerOptions, HandedOut, Intervals};
+use crate::testing::Frames;
+
+const INTERVALS: Intervals =
+    Intervals { status: Duration::from_secs(10), silence: Duration::from_secs(60) };
+const LONG: Duration = Duration::from_secs(600);
+
+/// A wire task that runs, seen from both of its ends.
+struct Wired {
+    server: DuplexStream,
+    feed: mpsc::Receiver<Feed>,
+    progress: watch::Sender<Progress>,
+    _request: watch::Sender<Request>,
+    budget: Budget,
+}
+
+fn progress(flush: u64) -> Progress {
+    Progress { flush: Lsn::new(flush), apply: Lsn::new(flush) }
+}
+
+/// Start one whose session came to CopyBoth `elapsed` after `start`.
+fn wired(limit: usize, start: Instant, elapsed: Duration) -> Wired {
+    let (server, ours) = tokio::io::duplex(64 * 1024);
+    let mut session = Session::new();
+    session.start_replication("START_REPLICATION", INTERVALS, progress(1));
+    let mut input = BytesMut::from(&b"W\0\0\0\x07\0\0\0"[..]);
+    let now = Now { elapsed, wall: SystemTime::now().into() };
+    assert_eq!(session.handle_input(now, &mut input), Ok(Some(Output::Started)));
+    session.transmit().clear();
+    let budget = Budget::new(limit);
+    let (feed_in, feed) = mpsc::channel(QUEUED_RUNS);
+    let (progress_in, progress) = watch::channel(progress(1));
+    let (request, requested) = watch::channel(Request::Stream);
+    let wiring = Wiring {
+        session,
+        start,
+        input,
+        budget: budget.clone(),
+        gulps: None,
+        feed: feed_in,
+        progress,
+        request: requested,
+        gauges: Arc::default(),
+    };
+    tokio::spawn(Driver::new(ours, wiring).run());
+    Wired { server, feed, progress: progress_in, _request: request, budget }
+}
+
+fn table() -> Relation {
+    let column = Column {
+        name: "note".to_owned(),
+        type_oid: Oid::new(25),
+        type_name: None,
+        type_modifier: -1,
+        in_identity: true,
+    };
+    Relation {
+        oid: Oid::new(9),
+        schema: "public".to_owned(),
+        name: "t".to_owned(),
+        replica_identity: ReplicaIdentity::Full,
+        columns: vec![column],
+    }
+}
+
+fn assembler() -> Assembler {
+    let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
+    let handed = HandedOut { end: Lsn::new(0), partial: None };
+    let lineage = Arc::new(Lineage::single(identity));
+    Assembler::new(lineage, handed, AssemblerOptions::everything())
+}
+
+#[tokio::test(start_paused = true)]
+async fn rows_larger_than_all_memory_get_through_one_by_one() {
+    for rows in [1, 2, 3] {
+        let mut it = wired(1024 * 1024, Instant::now(), Duration::ZERO);
+        let large = vec![b'x'; 3 * 1024 * 1024];
+        let mut frames = Frames::new();
+        frames.begin(100).relation(&table());
+        for _ in 0..rows {
+            frames.insert(90, Oid::new(9), &[Value::Text(&large)]);
+        }
+        frames.commit(100);
+        let mut server = it.server;
+        let sending = tokio::spawn(async move {
+            server.write_all(&frames.chunk().bytes).await.unwrap();
+            server
+        });
+        let mut assembler = assembler();
+        let mut handed_out = 0;
+        let received = async {
+            while assembler.handed_out().end < Lsn::new(108) {
+                match it.feed.recv().await.unwrap() {
+                    Feed::Frames(chunk) => assembler.push(chunk).unwrap(),
+                    Feed::ChangeFollows => assembler.change_follows(),
+                }
+                if assembler.has_events() {
+                    let batch = assembler.take(|bytes| it.budget.charge(bytes)).unwrap();
+                    handed_out += batch.len();
+                }
+            }
+        };
+        tokio::time::timeout(LONG, received).await.expect("the reader waits for itself");
+        assert_eq!(handed_out, rows + 2);
+        sending.await.unwrap();
+        assert!(it.budget.peak() < 2 * large.len(), "{}", it.budget.peak());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_clock_goes_on_from_where_the_session_began() {
+    let start = Instant::now();
+    tokio::time::advance(Duration::from_secs(50)).await;
+    let mut it = wired(1024 * 1024, start, start.elapsed());
+    let begin = Instant::now();
+    it.progress.send_replace(progress(2));
+    let mut update = BytesMut::new();
+    while update.len() < 39 {
+        it.server.read_buf(&mut update).await.unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(1), "told after {:?}", begin.elapsed());
+    assert_eq!((update.len(), update[5]), (39, b'r'));
+    it.server.read_buf(&mut update).await.unwrap();
+    assert!(begin.elapsed() <= INTERVALS.status * 2, "the next came after {:?}", begin.elapsed());
+}
