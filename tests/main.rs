@@ -6,6 +6,7 @@
 mod support;
 
 mod a_full_disk_loses_nothing;
+mod a_promotion_is_followed_and_named;
 mod a_stream_hands_out_every_commit;
 mod blocked_sink_keeps_the_connection;
 mod check_finds_what_would_stop_a_pipeline;
@@ -17,12 +18,16 @@ mod harness_primary_lives_and_dies;
 mod idle_slot_follows_the_server;
 mod json_of_every_common_type_equals_to_jsonb;
 mod replay_after_kills_and_restarts_is_whole;
+mod restart_position_is_never_inside_a_transaction;
 mod run_feeds_files_and_drains;
+mod server_restart_and_broken_links_lose_nothing;
 mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;
 mod tail_prints_what_was_committed;
+mod the_demo_shows_that_nothing_is_lost;
 mod the_examples_do_what_they_say;
 mod the_file_sink_survives_being_killed;
 mod the_file_sink_survives_every_crash_point;
 mod the_file_sink_touches_only_what_is_its_own;
 mod tidy;
+mod what_is_in_the_way_of_a_running_pipeline_is_named;

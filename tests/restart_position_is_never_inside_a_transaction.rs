@@ -1,5 +1,5 @@
-//! Positions that tempt: rows of transactions that commit in another order than they wrote, rows that
-//! share an LSN, transactions cut by a kill. Each row comes once, in commit order.
+//! Positions that tempt: rows of transactions that commit in another order than they wrote, rows
+//! that share an LSN, transactions cut by a kill. Each row comes once, in commit order.
 
 use std::time::Duration;
 

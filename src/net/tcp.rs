@@ -1,10 +1,10 @@
 //! A TCP connection that can be read in gulps.
 //!
-//! A walsender whose window is closed appends to its own socket buffer, at a fraction of what a send
-//! costs. For that the receive buffer must be small, and each gulp must go to the bottom: reading
-//! opens the window, at which the server's kernel pushes what had piled up on its side. Runtimes take
-//! a short read for the sign that a socket is empty; while gulping, [`TcpLink`] asks the kernel
-//! again. When to gulp is not decided here.
+//! A walsender whose window is closed appends to its own socket buffer, at a fraction of what a
+//! send costs. For that the receive buffer must be small, and each gulp must go to the bottom:
+//! reading opens the window, at which the server's kernel pushes what had piled up on its side.
+//! Runtimes take a short read for the sign that a socket is empty; while gulping, [`TcpLink`] asks
+//! the kernel again. When to gulp is not decided here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -63,7 +63,8 @@ impl TcpLink {
     }
 
     /// How long the handshake took, where it was over when `connect` returned, as it is within one
-    /// machine. No process has a part in it: however busy they are, it is the link's own round trip.
+    /// machine. No process has a part in it: however busy they are, it is the link's own round
+    /// trip.
     pub(super) fn handshake(&self) -> Option<Duration> {
         self.handshake
     }

@@ -121,6 +121,14 @@ impl Server {
         })
     }
 
+    /// The directory of the programs; `None` when they run inside containers.
+    pub(crate) fn bin(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::Local { bin } => Some(bin),
+            Origin::Docker { .. } => None,
+        }
+    }
+
     /// Whether the programs run inside containers.
     pub(crate) fn in_docker(&self) -> bool {
         matches!(self.origin, Origin::Docker { .. })

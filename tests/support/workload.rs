@@ -13,8 +13,10 @@ pub(crate) fn tables(primary: &Primary) {
     primary.sql(
         "create table items(client int, id int, n bigint not null, note text,
             primary key (client, id));
-         create table notes(id bigint generated always as identity primary key, client int, note text);
-         create table pages(client int, id int, n int not null, body text, primary key (client, id));
+         create table notes(id bigint generated always as identity primary key,
+            client int, note text);
+         create table pages(client int, id int, n int not null, body text,
+            primary key (client, id));
          alter table pages alter column body set storage external;
          create table scratch(id int primary key, note text);
          create table events(client int, what text, at timestamptz);
@@ -28,7 +30,8 @@ pub(crate) fn tables(primary: &Primary) {
                on conflict on constraint items_pkey do update set n = i.n + 1;
            when 1 then insert into notes(client, note)
                select client, repeat(chr(65 + g), g * 10) from generate_series(1, 5) g;
-           when 2 then delete from items i where i.client = step.client and id between base and base + 3;
+           when 2 then delete from items i
+               where i.client = step.client and id between base and base + 3;
            when 3 then update items i set id = -id - 1 where i.client = step.client and id = base
                and not exists (select from items o where o.client = i.client and o.id = -i.id - 1);
            when 4 then insert into pages as p

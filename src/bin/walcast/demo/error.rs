@@ -14,7 +14,7 @@ pub(super) enum DemoError {
     #[error("a PostgreSQL server does not run as root, and there is no user postgres or nobody")]
     NoOwner,
     /// The port is taken.
-    #[error("port {port} cannot be used: {source}")]
+    #[error("port {port} cannot be used")]
     Port { port: u16, source: std::io::Error },
     /// A program did not start, or ended badly.
     #[error("{program} failed: {said}")]
@@ -26,13 +26,13 @@ pub(super) enum DemoError {
     #[error("the pipeline {what}; its log ends with:\n{log}")]
     Pipeline { what: String, log: String },
     /// A file cannot be read or written.
-    #[error("cannot {operation} {}: {source}", path.display())]
+    #[error("cannot {operation} {}", path.display())]
     File { operation: &'static str, path: PathBuf, source: std::io::Error },
     /// The shop's clients could not work.
     #[error("the shop's clients failed: {0}")]
     Shop(String),
     /// A line of the file is not what it should be.
-    #[error("line {line} of the JSON file cannot be read: {source}")]
+    #[error("line {line} of the JSON file cannot be read")]
     Line { line: usize, source: serde_json::Error },
     /// An answer of the server is not what it should be.
     #[error("the server's own list of changes cannot be read")]

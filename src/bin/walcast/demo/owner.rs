@@ -30,6 +30,15 @@ impl Owner {
         }
     }
 
+    /// Whether this user gets to `directory`.
+    pub(super) fn can_enter(self, directory: &Path) -> bool {
+        let mut look = Command::new("sh");
+        look.args(["-c", "cd \"$1\"", "look"]).arg(directory);
+        look.stderr(std::process::Stdio::null()).current_dir("/");
+        self.become_in(&mut look);
+        look.status().is_ok_and(|status| status.success())
+    }
+
     /// Make this user the owner of `path`.
     pub(super) fn own(self, path: &Path) -> std::io::Result<()> {
         match self.other {

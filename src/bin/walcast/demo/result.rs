@@ -37,11 +37,11 @@ impl Result {
         let mut text = format!("\n{}\n\n", paint.ink(Ink::Bold, "result"));
         let row = |it: &TableVerdict| {
             let same = if it.same() { "the same rows" } else { "OTHER ROWS" };
-            let count = |rows: i64| Count(rows.unsigned_abs()).to_string();
+            let count = |rows: i64| format!("{:>9}", Count(rows.unsigned_abs()));
             [it.table.to_owned(), count(it.source.rows), count(it.target.rows), same.to_owned()]
         };
         let rows: Vec<_> = self.tables.iter().map(row).collect();
-        for line in grid(["table", "primary", "replica", ""], &rows).lines() {
+        for line in grid(["table", "  primary", "  replica", ""], &rows).lines() {
             // Writing to a text cannot fail; so below.
             let _ = writeln!(text, "  {line}");
         }
@@ -49,7 +49,7 @@ impl Result {
         let Downtime { dead, waiting, caught_up } = &self.downtime;
         let _ = writeln!(
             text,
-            "  killed with SIGKILL, dead for {}: {} transactions waited in the slot and had all \
+            "  SIGKILL: dead for {}; {} transactions waited in the slot,\n           and all had \
              arrived {} after the restart",
             Span(*dead),
             Count(*waiting),
@@ -57,7 +57,7 @@ impl Result {
         );
         let _ = writeln!(
             text,
-            "  {} transactions were rolled back, and left no trace\n",
+            "  Rollback: {} transactions were rolled back, and left no trace\n",
             Count(self.rolled_back)
         );
         let (ink, verdict) = if self.is_good() {
@@ -75,8 +75,8 @@ impl Result {
         let lines = format!("JSON file: {changes} changes of {transactions} transactions");
         if self.file.is_whole() {
             return format!(
-                "{lines}, each one once and in commit order\n             (held against the \
-                 server's own decoding of the same log)"
+                "{lines},\n             each one once and in commit order,\n             held \
+                 against the server's own list of what it committed"
             );
         }
         let order = if in_order { "" } else { ", not in commit order" };

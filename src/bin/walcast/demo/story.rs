@@ -34,10 +34,9 @@ pub(super) async fn tell(args: &Args) -> Result<bool, Error> {
     let screen = Screen::new();
     let programs = Programs::find()?;
     let port = free_port(args.port)?;
-    let (root, uid) = directory()?;
+    let (root, owner) = directory()?;
     // Whatever is made below is dropped before this, which then removes what is left.
     let _removed = Tether::directory(&root)?;
-    let owner = Owner::of_process(uid)?;
     let major = programs.major;
     screen.say(&format!("starting two throwaway PostgreSQL {major} servers …"));
     let plan = |name, port| {
@@ -76,29 +75,49 @@ pub(super) async fn tell(args: &Args) -> Result<bool, Error> {
 
 fn introduce(screen: &Screen, major: u32, primary: &Server, password: &str) {
     let url = format!("postgres://demo:{password}@127.0.0.1:{}/shop", primary.port());
-    let bold = |text| screen.paint().ink(Ink::Bold, text);
+    let title = screen.paint().ink(Ink::Bold, "walcast demo");
     screen.say(&format!(
-        "\n{}\n\n  A shop works on a PostgreSQL {major}. walcast reads what it commits from a \
-         replication slot and feeds\n    · this terminal (a line now and then, for you to \
-         follow)\n    · a file of JSON lines\n    · a second PostgreSQL.\n\n  Change something \
-         yourself while it runs: psql '{url}'\n",
-        bold("walcast demo")
+        "
+{title}
+
+  A shop works on a PostgreSQL {major}. walcast reads what it commits from a
+  replication slot and feeds
+    · this terminal: a transaction now and then, for you to follow
+    · a file of JSON lines
+    · a second PostgreSQL
+
+  Change something yourself while it runs:
+    psql '{url}'
+"
     ));
 }
 
-/// The demo's directory, and the user that made it: ourselves.
-fn directory() -> Result<(PathBuf, u32), DemoError> {
-    let mut parent = std::env::temp_dir();
-    if parent.as_os_str().len() > SOCKET_DIRECTORY_MAX {
-        parent = PathBuf::from("/tmp");
+/// The demo's directory, and the user for the servers in it: where temporary files go, unless that
+/// is too long for a socket or closed to that user.
+fn directory() -> Result<(PathBuf, Owner), DemoError> {
+    let usual = std::env::temp_dir();
+    if usual.as_os_str().len() <= SOCKET_DIRECTORY_MAX {
+        let (root, owner) = directory_in(&usual)?;
+        if owner.can_enter(&root) {
+            return Ok((root, owner));
+        }
+        // It is empty; left behind, it does no harm.
+        let _ = std::fs::remove_dir(&root);
     }
-    let failed =
-        |source| DemoError::File { operation: "make a directory in", path: parent.clone(), source };
-    let made = tempfile::Builder::new().prefix("walcast-demo-").tempdir_in(&parent);
+    directory_in(Path::new("/tmp"))
+}
+
+fn directory_in(parent: &Path) -> Result<(PathBuf, Owner), DemoError> {
+    let failed = |source| {
+        let path = parent.to_owned();
+        DemoError::File { operation: "make a directory in", path, source }
+    };
+    let made = tempfile::Builder::new().prefix("walcast-demo-").tempdir_in(parent);
     let root = made.map_err(failed)?.keep();
     std::fs::set_permissions(&root, PermissionsExt::from_mode(0o755)).map_err(failed)?;
+    // Whoever made it is who we are.
     let uid = std::fs::metadata(&root).map_err(failed)?.uid();
-    Ok((root, uid))
+    Ok((root, Owner::of_process(uid)?))
 }
 
 fn keep_file(from: &Path, to: &Path) -> Result<(), DemoError> {
@@ -135,7 +154,7 @@ impl Play<'_> {
         let waiting = shop.committed() - committed;
         let dead = killed.elapsed();
         self.screen.scene(&format!(
-            "the pipeline starts again; {} transactions ({} of log) wait for it",
+            "the pipeline starts again; {} transactions ({}) wait for it",
             Count(waiting),
             Bytes(behind)
         ));
@@ -144,7 +163,7 @@ impl Play<'_> {
         self.catch_up(&mut worker, &shop, end).await?;
         let downtime = Downtime { dead, waiting, caught_up: restarted.elapsed() };
         self.screen.scene(&format!(
-            "caught up {} after the restart: all of them are in the file and in the replica",
+            "caught up {} after the restart: nothing waits any more",
             Span(downtime.caught_up)
         ));
         self.watch(&mut worker, &shop, begun + length).await?;
@@ -175,7 +194,7 @@ impl Play<'_> {
         while Instant::now() < end {
             let (behind, _) = self.behind().await?;
             let waiting = shop.committed() - committed;
-            self.screen.live(&live::dead(behind, begun.elapsed(), waiting));
+            self.screen.live(&live::dead(shop.committed(), behind, begun.elapsed(), waiting));
             tokio::time::sleep(LOOK_EVERY).await;
         }
         Ok(())

@@ -1,10 +1,9 @@
 //! A sink for eyes: a line for a transaction now and then, so that one can follow.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncWriteExt as _, Stdout};
-use walcast::Lsn;
 use walcast::event::{Batch, Change, Event, OldRow, Operation};
 use walcast::sink::{OpenContext, Resume, Sink, SinkError};
 
@@ -37,6 +36,22 @@ struct Kind {
     key: String,
 }
 
+impl Kind {
+    /// Whether both are about the same single row.
+    fn names(&self, other: &Kind) -> bool {
+        (&self.table, &self.key, self.rows) == (&other.table, &other.key, other.rows)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rows {
+            1 => write!(f, "{} {}", self.table, self.key),
+            rows => write!(f, "{} ×{rows}", self.table),
+        }
+    }
+}
+
 impl TerminalSink {
     pub(super) fn new(paint: Paint) -> Self {
         let out = tokio::io::stdout();
@@ -54,26 +69,35 @@ impl TerminalSink {
         }
     }
 
-    fn line(&mut self, commit_lsn: Lsn) -> String {
-        let mut line = String::from("    ");
-        for kind in &self.kinds {
-            let (ink, mark) = match kind.operation {
-                Operation::Insert => (Ink::Green, '+'),
-                Operation::Update => (Ink::Yellow, '~'),
-                Operation::Delete => (Ink::Red, '-'),
-            };
-            // Writing to a text cannot fail.
-            let _ = match kind.rows {
-                1 => write!(line, "{} {} {}   ", self.paint.ink(ink, mark), kind.table, kind.key),
-                rows => write!(line, "{} {} ×{rows}   ", self.paint.ink(ink, mark), kind.table),
-            };
+    /// Whether the transaction made the row of `kind`.
+    fn made(&self, kind: &Kind) -> bool {
+        let made = |other: &Kind| other.operation == Operation::Insert && other.names(kind);
+        self.kinds.iter().any(made)
+    }
+
+    /// What the transaction did, and how many there were that nothing was said of.
+    fn line(&self) -> String {
+        let mut line = String::from("   ");
+        let marks = [
+            (Operation::Insert, Ink::Green, '+'),
+            (Operation::Update, Ink::Yellow, '~'),
+            (Operation::Delete, Ink::Red, '-'),
+        ];
+        for (operation, ink, mark) in marks {
+            let same = self.kinds.iter().filter(|kind| kind.operation == operation);
+            // What becomes of a row that the transaction itself made is part of making it.
+            let same = same.filter(|kind| kind.operation != Operation::Update || !self.made(kind));
+            let names: Vec<_> = same.map(Kind::to_string).collect();
+            if !names.is_empty() {
+                // Writing to a text cannot fail; so below.
+                let _ = write!(line, " {} {} ", self.paint.ink(ink, mark), names.join(", "));
+            }
         }
-        let more = match self.untold {
-            0 => String::new(),
-            untold => format!(", and {untold} more"),
-        };
-        let tail = self.paint.ink(Ink::Dim, format!("({commit_lsn}{more})"));
-        let _ = writeln!(line, "{tail}");
+        if self.untold > 0 {
+            let more = format!(" … {} more", self.untold);
+            let _ = write!(line, "{}", self.paint.ink(Ink::Dim, more));
+        }
+        line.push('\n');
         line
     }
 }
@@ -89,13 +113,13 @@ impl Sink for TerminalSink {
             match event {
                 Event::Begin(_) => self.kinds.clear(),
                 Event::Change(change) => self.note(change),
-                Event::Commit(transaction) => {
+                Event::Commit(_) => {
                     let early = self.last_line.is_some_and(|last| last.elapsed() < LINE_EVERY);
                     if early || self.kinds.is_empty() {
                         self.untold += 1;
                         continue;
                     }
-                    let line = self.line(transaction.commit_lsn());
+                    let line = self.line();
                     self.out.write_all(line.as_bytes()).await?;
                     self.last_line = Some(Instant::now());
                     self.untold = 0;
@@ -117,5 +141,6 @@ fn key_of(change: Change<'_>) -> String {
     let key = row.and_then(|row| row.iter().find(|(column, _)| column.in_identity));
     let bytes = key.and_then(|(_, value)| value.bytes()).unwrap_or_default();
     let text = String::from_utf8_lossy(bytes).into_owned();
-    clean(text.get(..8).unwrap_or(&text)).into_owned()
+    let short = if text.len() > 12 { text.get(..4).unwrap_or_default() } else { &text };
+    clean(short).into_owned()
 }
