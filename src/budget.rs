@@ -3,8 +3,8 @@
 //! One [`Budget`] bounds everything between the socket and the sinks. The reader waits for its
 //! share before it reads; whoever holds bytes holds a [`Lease`](crate::event::Lease) of it, and
 //! dropping the last clone gives the bytes back. A single share that is large beside the whole
-//! budget has a place of its own: who reads a row of any size can read on while it is held. When the reader has to wait, that is known to all:
-//! lanes flush then, whatever their linger.
+//! budget has a place of its own: who reads a row of any size can read on while it is held. When
+//! the reader has to wait, that is known to all: lanes flush then, whatever their linger.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

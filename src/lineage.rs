@@ -64,6 +64,12 @@ impl Lineage {
             .map_or(self.identity.timeline, |(timeline, _)| *timeline)
     }
 
+    /// Whether everything before `lsn` on `timeline` belongs to this lineage: it is the present
+    /// timeline, or an earlier one that was left no sooner.
+    pub fn holds(&self, timeline: Timeline, lsn: Lsn) -> bool {
+        timeline == self.identity.timeline || self.end_of(timeline).is_some_and(|end| lsn <= end)
+    }
+
     /// Where `timeline` ended, if it is an earlier one of this lineage.
     pub fn end_of(&self, timeline: Timeline) -> Option<Lsn> {
         self.ended.iter().find(|(ended, _)| *ended == timeline).map(|(_, end)| *end)

@@ -79,6 +79,30 @@ fn and_its_file_adds_up_to_the_tables_after_a_load() {
 }
 
 #[test]
+fn and_lets_go_at_the_second_signal() {
+    let primary = Primary::start();
+    primary.sql("create table a(id int primary key, note text)");
+    let desk = Desk::new(&primary.url(), "[[sink]]\nname = \"out\"\ntype = \"stdout\"\n");
+    let (mut running, _pipe) = desk.start_blocked(&primary);
+    primary.sql("insert into a select id, repeat('x', 100) from generate_series(1, 5000) id");
+    eventually("the file has it all", DEADLINE, || desk.lines().len() == 5000);
+    running.signal("TERM");
+    eventually("it drains", DEADLINE, || running.stderr().contains("draining"));
+    assert!(running.is_running(), "{}", running.stderr());
+    running.signal("TERM");
+    let ended = running.wait(Duration::from_secs(5));
+    assert_eq!(ended.code(), Some(6), "{}", ended.stderr);
+    assert!(ended.stderr.contains("sink out had not proven everything"), "{}", ended.stderr);
+    // What the pipe never took is not confirmed; the file, which has it, takes none of it again.
+    let confirmed = "select pg_current_wal_lsn() - confirmed_flush_lsn > 500000
+        from pg_replication_slots where slot_name = 's'";
+    assert_eq!(primary.query_one_text(confirmed).as_deref(), Some("t"));
+    let running = desk.start(&primary);
+    drained(running);
+    assert_eq!(desk.lines().len(), 5000);
+}
+
+#[test]
 fn and_shows_its_password_to_nobody() {
     let primary =
         Primary::builder().hba("host all,replication all 127.0.0.1/32 scram-sha-256").start();

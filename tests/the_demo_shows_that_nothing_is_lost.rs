@@ -77,7 +77,7 @@ fn and_ends_well_when_all_agree() {
         assert!(ended.stdout.contains(told), "{told}: {}", ended.stdout);
     }
     let kept = hall.directory.path().join("walcast-demo.jsonl");
-    assert_eq!(hall.files(), [kept.clone()]);
+    assert_eq!(hall.files(), std::slice::from_ref(&kept));
     let text = std::fs::read_to_string(kept).unwrap();
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let has =

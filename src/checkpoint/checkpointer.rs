@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore, SinkProgress};
 use crate::lsn::Lsn;
-use crate::name::SinkName;
+use crate::name::{SinkName, Timeline};
 
 /// A position that the slot may be told: a checkpoint that covers it has been saved.
 ///
@@ -39,6 +39,9 @@ pub struct Member {
     pub progress: SinkProgress,
     /// What of it the slot waits for.
     pub held: Held,
+    /// Whether it has ever said where it stands. It holds the slot either way, but is not known by
+    /// a position that is not its own.
+    pub placed: bool,
 }
 
 /// What of a sink holds the slot.
@@ -117,7 +120,7 @@ impl Checkpointer {
         Ok(confirmed)
     }
 
-    /// Save where the sinks stand. Sinks that `tally` does not name keep their entry.
+    /// Save where the sinks stand on `timeline`, the server's now. Sinks that `tally` does not name keep their entry.
     ///
     /// Invariants I1, I2 and I7 hold by construction: what is confirmed is folded from the same
     /// positions that are saved, never falls, and is answered after the store has taken them.
@@ -127,10 +130,18 @@ impl Checkpointer {
     ///
     /// # Cancel safety
     /// When dropped, the store may hold either; call it again.
-    pub async fn save(&mut self, tally: &Tally) -> Result<Confirmed, CheckpointError> {
+    pub async fn save(
+        &mut self,
+        tally: &Tally,
+        timeline: Timeline,
+    ) -> Result<Confirmed, CheckpointError> {
         let mut next = self.saved.clone().ok_or(CheckpointError::NotBegun)?;
+        next.timeline = timeline;
         for (sink, member) in &tally.members {
             let progress = member.progress;
+            if !member.placed {
+                continue;
+            }
             let saved = next.sinks.insert(sink.clone(), progress);
             let floor = saved.map(|saved| saved.cursor).max(progress.data_end);
             if let Some(floor) = floor.filter(|floor| progress.cursor < *floor) {
@@ -149,10 +160,12 @@ mod tests {
     use super::super::{MemoryStore, StoreFuture};
     use super::*;
 
+    const ON: Timeline = Timeline::new(1);
+
     fn tally(members: &[(&str, u64, Held)]) -> Tally {
         let member = |&(name, cursor, held): &(&str, u64, Held)| {
             let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
-            (sink(name), Member { progress, held })
+            (sink(name), Member { progress, held, placed: true })
         };
         Tally { members: members.iter().map(member).collect() }
     }
@@ -160,7 +173,7 @@ mod tests {
     async fn begun() -> Checkpointer {
         let mut it = Checkpointer::open(MemoryStore::default()).await.unwrap();
         assert_eq!(it.confirmed(), None);
-        assert!(matches!(it.save(&tally(&[])).await, Err(CheckpointError::NotBegun)));
+        assert!(matches!(it.save(&tally(&[]), ON).await, Err(CheckpointError::NotBegun)));
         assert_eq!(it.begin(checkpoint(5)).await.unwrap().lsn(), Lsn::new(5));
         it
     }
@@ -169,22 +182,39 @@ mod tests {
     async fn the_slowest_required_sink_decides() {
         let mut it = begun().await;
         let held = [("a", 20, Held::ByCursor), ("b", 9, Held::BySpool(Lsn::new(15)))];
-        assert_eq!(it.save(&tally(&held)).await.unwrap().lsn(), Lsn::new(15));
+        assert_eq!(it.save(&tally(&held), ON).await.unwrap().lsn(), Lsn::new(15));
         let best_effort = [("a", 30, Held::ByCursor), ("b", 9, Held::Not)];
-        assert_eq!(it.save(&tally(&best_effort)).await.unwrap().lsn(), Lsn::new(30));
+        assert_eq!(it.save(&tally(&best_effort), ON).await.unwrap().lsn(), Lsn::new(30));
         let saved = it.saved().unwrap();
         assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
         assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
     }
 
     #[tokio::test]
+    async fn a_new_sink_holds_the_slot_before_anything_is_known_of_it() {
+        let mut it = begun().await;
+        let mut tally = tally(&[("a", 20, Held::ByCursor), ("new", 9, Held::ByCursor)]);
+        tally.members.get_mut(&sink("new")).unwrap().placed = false;
+        assert_eq!(it.save(&tally, ON).await.unwrap().lsn(), Lsn::new(9));
+        assert!(!it.saved().unwrap().sinks.contains_key(&sink("new")));
+    }
+
+    #[tokio::test]
+    async fn positions_are_saved_with_the_timeline_they_are_on() {
+        let mut it = begun().await;
+        let promoted = Timeline::new(2);
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), promoted).await.unwrap();
+        assert_eq!(it.saved().unwrap().timeline, promoted);
+    }
+
+    #[tokio::test]
     async fn nothing_falls_and_nobody_required_means_nothing_moves() {
         let mut it = begun().await;
         let one = |cursor| tally(&[("a", cursor, Held::ByCursor)]);
-        assert_eq!(it.save(&one(3)).await.unwrap().lsn(), Lsn::new(5));
-        assert!(matches!(it.save(&one(2)).await, Err(CheckpointError::Backwards { .. })));
+        assert_eq!(it.save(&one(3), ON).await.unwrap().lsn(), Lsn::new(5));
+        assert!(matches!(it.save(&one(2), ON).await, Err(CheckpointError::Backwards { .. })));
         let none = tally(&[("a", 50, Held::Not)]);
-        assert_eq!(it.save(&none).await.unwrap().lsn(), Lsn::new(5));
+        assert_eq!(it.save(&none, ON).await.unwrap().lsn(), Lsn::new(5));
     }
 
     #[tokio::test]
@@ -207,7 +237,7 @@ mod tests {
         }
         let mut it = Checkpointer::open(Full(MemoryStore::default(), 0)).await.unwrap();
         it.begin(checkpoint(5)).await.unwrap();
-        it.save(&tally(&[("a", 9, Held::ByCursor)])).await.unwrap_err();
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), ON).await.unwrap_err();
         assert_eq!(it.confirmed().unwrap().lsn(), Lsn::new(5));
         assert_eq!(it.saved(), Some(&checkpoint(5)));
     }

@@ -24,10 +24,14 @@ pub struct Batch {
 }
 
 #[cfg(feature = "client")]
-/// A place in the order of all events: commit LSN and index, Begin at 0 and Commit past every
-/// change.
+/// A place in the order of all events: LSN, then what is of no transaction, which ends where one
+/// may commit, then the index, Begin at 0 and Commit past every change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark(Lsn, u64);
+pub(crate) struct Mark {
+    lsn: Lsn,
+    transactional: bool,
+    index: u64,
+}
 
 /// One event of a [`Batch`].
 #[derive(Debug, Clone, Copy)]
@@ -132,18 +136,19 @@ impl Batch {
         (self.from == 0).then_some(&self.arena.shelf)
     }
 
-    /// The end of the last transaction it completes that holds a change, or the last
-    /// non-transactional message: what a sink that stores its own position must not fall behind.
-    pub fn data_end(&self) -> Option<Lsn> {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        heads.iter().rev().find_map(|head| match head.kind {
+    /// The end, `through` at most, of the last transaction it completes that holds a change, or of
+    /// the last non-transactional message: what a sink that stores its own position must not fall
+    /// behind. What was cut off counts too: it was cut off because the sink has it.
+    pub fn data_end(&self, through: Lsn) -> Option<Lsn> {
+        let ends = self.arena.heads.iter().rev().filter_map(|head| match head.kind {
             HeadKind::Message { transactional: false, .. } => Some(head.lsn),
             HeadKind::Commit => {
                 let end = self.arena.transactions[head.transaction as usize].end?;
                 end.last.map(|_| end.end_lsn)
             }
             _ => None,
-        })
+        });
+        ends.into_iter().find(|end| *end <= through)
     }
 
     /// The last commit in it: where it ends and when it happened.
@@ -186,10 +191,12 @@ impl Batch {
 
     fn mark_of(&self, head: &Head) -> Mark {
         match head.kind {
-            HeadKind::Message { transactional: false, .. } => Mark(head.lsn, head.index),
+            HeadKind::Message { transactional: false, .. } => {
+                Mark { lsn: head.lsn, transactional: false, index: head.index }
+            }
             _ => {
                 let transaction = &self.arena.transactions[head.transaction as usize];
-                Mark(transaction.commit_lsn, head.index)
+                Mark { lsn: transaction.commit_lsn, transactional: true, index: head.index }
             }
         }
     }

@@ -7,6 +7,9 @@
 //! its Commit, the stream is asked to begin again and what every sink has had is left out. A sink's
 //! future is awaited to its end or dropped for good; it never runs beside another of the same sink.
 //!
+//! A best-effort sink that falls behind is told that what follows is left out, lets go of the
+//! transaction it is in, and goes on where it is told to.
+//!
 //! ```text
 //!             opened                       error, timeout
 //!  Opening ─────────────► Running ──────────────────────────► BackingOff ──► Opening
@@ -24,15 +27,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::Parcel;
+use super::error::{LaneError, bounded};
 use super::progress::{LaneState, LaneStatus};
 use super::written::Written;
 use crate::checkpoint::{Gap, ResumeError, resume};
 use crate::event::{Batch, Mark};
 use crate::lsn::Lsn;
-use crate::name::SinkName;
-use crate::sink::{BoxSink, OpenContext, SinkError, SinkErrorKind};
+use crate::sink::{BoxSink, OpenContext};
 use crate::stream::Backoff;
-use crate::{Error, ErrorKind};
 
 /// How a lane treats its sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,63 +75,6 @@ impl Default for LaneSettings {
     }
 }
 
-/// Why a lane ended without having proven everything.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LaneError {
-    /// The sink failed, and trying again cannot help or was tried often enough.
-    #[error("sink {sink} failed{}: {source}", after(*.attempts))]
-    Sink {
-        /// Which sink.
-        sink: SinkName,
-        /// How many failures in a row there were.
-        attempts: u32,
-        /// The last one.
-        source: SinkError,
-    },
-    /// A call did not return in time.
-    #[error("sink {sink} did not return from {call} within {} s", limit.as_secs_f32())]
-    Timeout {
-        /// Which sink.
-        sink: SinkName,
-        /// What it was asked.
-        call: &'static str,
-        /// How long it was waited for.
-        limit: Duration,
-    },
-    /// The sink stands where it cannot go on.
-    #[error("sink {sink}: {source}")]
-    Resume {
-        /// Which sink.
-        sink: SinkName,
-        /// Why.
-        source: ResumeError,
-    },
-}
-
-fn after(attempts: u32) -> String {
-    if attempts > 1 { format!(" {attempts} times in a row") } else { String::new() }
-}
-
-impl From<LaneError> for Error {
-    fn from(error: LaneError) -> Self {
-        match error {
-            LaneError::Resume { source, .. } => source.into(),
-            other => Error::permanent(ErrorKind::Sink, other),
-        }
-    }
-}
-
-impl LaneError {
-    fn is_final(&self) -> bool {
-        match self {
-            Self::Sink { source, .. } => !matches!(source.kind(), SinkErrorKind::Unavailable),
-            Self::Timeout { .. } => false,
-            Self::Resume { .. } => true,
-        }
-    }
-}
-
 /// What a lane is made of.
 pub(crate) struct LaneParts {
     pub(crate) sink: BoxSink,
@@ -163,6 +108,10 @@ pub(crate) struct Lane {
     mark: Option<Mark>,
     /// What comes is of before a rewind that was asked for.
     awaits_rewind: bool,
+    /// What follows is left out; what was begun before is never finished.
+    left_out: bool,
+    /// Where to go on once nothing is to be written again.
+    rejoin: Option<Lsn>,
     prove_by: Option<Instant>,
     failures: u32,
 }
@@ -170,7 +119,8 @@ pub(crate) struct Lane {
 /// What comes next for a lane that runs.
 enum Step {
     Write(Batch),
-    Reopen(Lsn),
+    Rejoin(Lsn),
+    LeaveOut,
     Nothing,
     Prove,
     End,
@@ -187,6 +137,8 @@ impl Lane {
             resume,
             mark: None,
             awaits_rewind: false,
+            left_out: false,
+            rejoin: None,
             prove_by: None,
             failures: 0,
         }
@@ -219,6 +171,7 @@ impl Lane {
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
         let own = bounded(context, "open", settings.timeout, sink.open(context)).await?;
         self.parts.is_new = false;
+        let before = self.resume;
         self.resume = match resume(own, known, self.parts.stream_start) {
             Ok(at) => at,
             Err(ResumeError::Gap(gap)) if !self.parts.required => self.skip_gap(&gap),
@@ -227,24 +180,29 @@ impl Lane {
                 return Err(LaneError::Resume { sink, source });
             }
         };
-        self.begin_again();
+        self.parts.status.send_modify(|status| status.placed = true);
+        // What was cut from the batches at hand is wanted when the sink stands lower now.
+        self.begin_again(self.resume < before);
         tracing::info!(sink = %self.parts.context.sink, resume = %self.resume, "sink open");
         self.set_state(LaneState::Running, None);
         Ok(())
     }
 
-    /// Line up what the sink has to be given again.
-    fn begin_again(&mut self) {
+    /// Line up what the sink has to be given again. What is `lost` has to be read again.
+    fn begin_again(&mut self, lost: bool) {
         let written = std::mem::take(&mut self.written);
         let behind = std::mem::take(&mut self.again);
         self.again = written.batches;
         self.again.extend(behind);
         self.mark = None;
         self.prove_by = None;
-        if written.lost_part {
-            for batch in std::mem::take(&mut self.again) {
-                self.release(batch.weight());
-            }
+        if !lost && !written.lost_part {
+            return;
+        }
+        for batch in std::mem::take(&mut self.again) {
+            self.release(batch.weight());
+        }
+        if !self.left_out {
             self.awaits_rewind = true;
             // A request that is already there serves us too.
             let _ = self.parts.rewind.try_send(());
@@ -254,8 +212,12 @@ impl Lane {
     /// A best-effort sink goes on without what is gone.
     fn skip_gap(&self, gap: &Gap) -> Lsn {
         tracing::warn!(sink = %self.parts.context.sink, %gap, "a best-effort sink skipped changes");
-        self.parts.status.send_modify(|status| status.skipped_bytes += gap.bytes());
+        self.count_skipped(gap.bytes());
         gap.to
+    }
+
+    fn count_skipped(&self, bytes: u64) {
+        self.parts.status.send_modify(|status| status.skipped_bytes += bytes);
     }
 
     async fn serve(&mut self) -> Result<(), LaneError> {
@@ -264,13 +226,16 @@ impl Lane {
                 Step::Write(batch) => self.write(batch).await?,
                 Step::Prove => self.prove().await?,
                 Step::Nothing => {}
-                Step::Reopen(to) => {
+                Step::Rejoin(at) => self.rejoin(at).await?,
+                Step::LeaveOut => {
+                    self.left_out = true;
                     self.prove().await?;
-                    self.advance(to, None);
-                    self.open().await?;
                 }
                 Step::End => {
                     self.prove().await?;
+                    if self.awaits_rewind {
+                        return Err(LaneError::CutOff { sink: self.parts.context.sink.clone() });
+                    }
                     let LaneParts { sink, context, settings, .. } = &mut self.parts;
                     return bounded(context, "close", settings.timeout, sink.close()).await;
                 }
@@ -278,12 +243,25 @@ impl Lane {
         }
     }
 
+    /// Go on at `at`: what lies before and is not proven is left out.
+    async fn rejoin(&mut self, at: Lsn) -> Result<(), LaneError> {
+        self.prove().await?;
+        // Whatever part of it the sink lost, the transaction before `at` is not asked for again.
+        self.written.lost_part = false;
+        (self.left_out, self.rejoin) = (false, None);
+        self.advance(at, None);
+        self.open().await
+    }
+
     async fn next_step(&mut self) -> Step {
-        if self.written.unproven_bytes >= self.parts.settings.batch_bytes {
+        if self.written.unproven_bytes >= self.parts.settings.batch_bytes.max(1) {
             return Step::Prove;
         }
         if let Some(batch) = self.again.pop_front() {
             return Step::Write(batch);
+        }
+        if let Some(at) = self.rejoin {
+            return Step::Rejoin(at);
         }
         let must_prove = self.prove_by.is_some();
         let by = self.prove_by.unwrap_or_else(Instant::now);
@@ -303,8 +281,10 @@ impl Lane {
 
     fn step_of(&mut self, parcel: Option<Parcel>) -> Step {
         match parcel {
-            Some(Parcel::Rewound) => {
-                self.awaits_rewind = false;
+            Some(Parcel::Rewound { from }) => {
+                if std::mem::take(&mut self.awaits_rewind) && from > self.resume {
+                    return self.skip(self.resume, from);
+                }
                 Step::Nothing
             }
             Some(Parcel::Batch(batch)) if self.awaits_rewind => {
@@ -312,13 +292,19 @@ impl Lane {
                 Step::Nothing
             }
             Some(Parcel::Batch(batch)) => Step::Write(batch),
-            Some(Parcel::Skipped { from, to }) => {
-                let skipped = to.bytes_since(from);
-                self.parts.status.send_modify(|status| status.skipped_bytes += skipped);
-                Step::Reopen(to)
-            }
+            Some(Parcel::LeavingOut) => Step::LeaveOut,
+            Some(Parcel::Skipped { from, to }) => self.skip(from, to),
             None => Step::End,
         }
+    }
+
+    /// What is between `from` and `to` is not for a best-effort sink any more. Another's sink is
+    /// never behind what is confirmed.
+    fn skip(&mut self, from: Lsn, to: Lsn) -> Step {
+        debug_assert!(!self.parts.required, "a required sink skips nothing");
+        self.count_skipped(to.bytes_since(from));
+        (self.left_out, self.rejoin) = (true, Some(to));
+        Step::Nothing
     }
 
     async fn write(&mut self, batch: Batch) -> Result<(), LaneError> {
@@ -340,6 +326,11 @@ impl Lane {
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
         bounded(context, "write", settings.timeout, sink.write(rest)).await?;
         if let Some(settled) = sink.settled() {
+            // Nobody can have proven what was not given.
+            let settled = settled.min(end);
+            if settled > self.parts.status.borrow().progress.cursor {
+                self.works();
+            }
             self.settle(settled);
         }
         self.parts.status.send_if_modified(|status| {
@@ -356,6 +347,7 @@ impl Lane {
             let begin = Instant::now();
             let LaneParts { sink, context, settings, .. } = &mut self.parts;
             bounded(context, "flush", settings.timeout, sink.flush()).await?;
+            self.works();
             let took = begin.elapsed();
             self.parts.status.send_if_modified(|status| {
                 status.flush_time = took;
@@ -372,7 +364,8 @@ impl Lane {
         self.settle(end);
         self.written.mark_proven();
         let keep = self.parts.settings.batch_bytes;
-        if self.written.proven_bytes > keep || *self.parts.contention.borrow() {
+        let is_short = *self.parts.contention.borrow();
+        if self.written.proven_bytes > keep || is_short || self.left_out {
             let bytes = self.written.let_go();
             self.release(bytes);
         }
@@ -386,9 +379,13 @@ impl Lane {
         if self.written.batches.is_empty() {
             self.prove_by = None;
         }
+        self.advance(end, data_end);
+    }
+
+    /// The sink has proven something.
+    fn works(&mut self) {
         self.failures = 0;
         self.backoff.reset();
-        self.advance(end, data_end);
     }
 
     /// The cursor and the end of the data before it rise together.
@@ -443,20 +440,5 @@ impl Lane {
                 status.error = error;
             }
         });
-    }
-}
-
-/// A call of the sink that ends in time or is dropped.
-async fn bounded<T>(
-    context: &OpenContext,
-    call: &'static str,
-    limit: Duration,
-    future: impl Future<Output = Result<T, SinkError>>,
-) -> Result<T, LaneError> {
-    let sink = || context.sink.clone();
-    match tokio::time::timeout(limit, future).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(source)) => Err(LaneError::Sink { sink: sink(), attempts: 1, source }),
-        Err(_) => Err(LaneError::Timeout { sink: sink(), call, limit }),
     }
 }

@@ -7,6 +7,7 @@
 //! instead, from one transaction's end to another's begin. Nothing here knows a particular sink or
 //! a socket.
 
+mod error;
 mod lane;
 mod progress;
 mod written;
@@ -20,8 +21,9 @@ use crate::event::Batch;
 use crate::lsn::Lsn;
 use crate::name::SinkName;
 
+pub use error::LaneError;
 pub(crate) use lane::{Lane, LaneParts};
-pub use lane::{LaneError, LaneSettings, Retry};
+pub use lane::{LaneSettings, Retry};
 pub use progress::{LaneState, LaneStatus};
 pub(crate) use progress::{Ledger, LedgerMember};
 
@@ -32,8 +34,11 @@ pub(crate) enum Parcel {
     Batch(Batch),
     /// Changes from one position to the other were left out.
     Skipped { from: Lsn, to: Lsn },
-    /// What follows was read again from what is confirmed: it begins with what came before.
-    Rewound,
+    /// What follows is left out until [`Skipped`](Self::Skipped): let go of all there is.
+    LeavingOut,
+    /// What follows was read again from `from`, which is confirmed: it begins with what came
+    /// before.
+    Rewound { from: Lsn },
 }
 
 /// The sending end of a lane.
@@ -90,7 +95,11 @@ impl LaneSender {
 
     /// A best-effort lane is over its share, or was and may come back between two transactions.
     async fn skip_or_rejoin(&mut self, batch: &Batch, full: bool) -> Result<(), ()> {
-        let from = *self.skipping_since.get_or_insert(self.sent);
+        if self.skipping_since.is_none() {
+            self.skipping_since = Some(self.sent);
+            self.parcels.send(Parcel::LeavingOut).await.map_err(drop)?;
+        }
+        let from = self.skipping_since.unwrap_or(self.sent);
         if full || !self.is_idle() || !batch.begins_outside() || batch.is_empty() {
             return Ok(());
         }
@@ -142,10 +151,12 @@ impl FanOut {
         }
     }
 
-    /// Tell every lane that the stream begins again.
-    pub(crate) async fn rewound(&mut self) -> Result<(), SinkName> {
+    /// Tell every lane that the stream begins again at `from`.
+    pub(crate) async fn rewound(&mut self, from: Lsn) -> Result<(), SinkName> {
+        // It would pass what comes again.
+        self.idle = None;
         for lane in &mut self.lanes {
-            let told = lane.parcels.send(Parcel::Rewound).await;
+            let told = lane.parcels.send(Parcel::Rewound { from }).await;
             if told.is_err() && lane.share.is_none() {
                 return Err(lane.name.clone());
             }
@@ -162,3 +173,6 @@ impl FanOut {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

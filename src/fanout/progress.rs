@@ -21,6 +21,9 @@ pub struct LaneStatus {
     pub delivered: Lsn,
     /// Up to where its sink has proven them.
     pub progress: SinkProgress,
+    /// Whether its sink has ever said where it stands. Until then `progress` is where a new one
+    /// would start, which nobody may take for its past.
+    pub placed: bool,
     /// Events that the sink took.
     pub events: u64,
     /// Times it had to begin again after an error.
@@ -69,6 +72,7 @@ impl LaneStatus {
             state: LaneState::Opening,
             delivered: progress.cursor,
             progress,
+            placed: true,
             events: 0,
             retries: 0,
             error: None,
@@ -108,9 +112,12 @@ impl Ledger {
     /// Where every sink stands now.
     pub(crate) fn tally(&self) -> Tally {
         let entry = |member: &LedgerMember| {
-            let progress = member.status.borrow().progress;
+            let (progress, placed) = {
+                let status = member.status.borrow();
+                (status.progress, status.placed)
+            };
             let held = if member.required { Held::ByCursor } else { Held::Not };
-            (member.name.clone(), Member { progress, held })
+            (member.name.clone(), Member { progress, held, placed })
         };
         Tally { members: self.members.iter().map(entry).collect() }
     }
@@ -157,7 +164,7 @@ mod tests {
             let name = SinkName::new(format!("s{at}")).unwrap();
             let progress = SinkProgress { cursor: Lsn::new(*cursor), data_end: None };
             let held = if *required { Held::ByCursor } else { Held::Not };
-            (name, Member { progress, held })
+            (name, Member { progress, held, placed: true })
         };
         Tally { members: cursors.iter().enumerate().map(member).collect() }
     }

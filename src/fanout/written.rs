@@ -29,8 +29,7 @@ impl Written {
 
     /// The end of the last transaction with something in it among what ends by `end`.
     pub(super) fn data_end(&self, end: Lsn) -> Option<Lsn> {
-        let ends = self.batches.iter().filter_map(Batch::data_end);
-        ends.filter(|data_end| *data_end <= end).max()
+        self.batches.iter().filter_map(|batch| batch.data_end(end)).max()
     }
 
     /// Drop what holds nothing that a sink at `end` would need; how many bytes that was.

@@ -27,7 +27,7 @@ pub enum PipelineError {
         required: usize,
     },
     /// The end was asked for, and sinks did not prove in time what they had been given.
-    #[error("{} had not proven everything when the time to drain was over", list(.sinks))]
+    #[error("{} had not proven everything when draining ended", list(.sinks))]
     NotDrained {
         /// The sinks that were late.
         sinks: Vec<SinkName>,

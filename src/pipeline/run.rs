@@ -49,7 +49,7 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
     let thread = WireThread::start()
         .map_err(|error| Error::permanent(ErrorKind::Io, PipelineError::Thread(error)))?;
     let budget = Budget::new(memory);
-    let start = start_point(&checkpointer, &source, &budget, &thread)?;
+    let start = start_point(&checkpointer, (&source, &sinks), &budget, &thread)?;
     let connecting = ReplicationStream::start(source.clone(), start);
     let stream = tokio::select! {
         stream = connecting => stream?,
@@ -88,18 +88,21 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
 /// Where the checkpoint says to go on.
 fn start_point(
     checkpointer: &Checkpointer,
-    source: &Source,
+    (source, sinks): (&Source, &[Member]),
     budget: &Budget,
     thread: &WireThread,
 ) -> Result<StreamStartPoint> {
-    let mut confirmed = None;
+    let (mut confirmed, mut reached) = (None, None);
     if let Some(saved) = checkpointer.saved() {
         saved.check_source(saved.system_id, source.slot()).map_err(Error::from)?;
         let identity =
             crate::ServerIdentity { system_id: saved.system_id, timeline: saved.timeline };
-        confirmed = Some((saved.confirmed, identity));
+        let cursors = sinks.iter().filter_map(|sink| saved.sinks.get(&sink.name));
+        let furthest = cursors.map(|progress| progress.cursor).max();
+        confirmed = Some(saved.confirmed);
+        reached = Some((identity, furthest.unwrap_or(saved.confirmed).max(saved.confirmed)));
     }
-    Ok(StreamStartPoint { confirmed, budget: budget.clone(), runtime: thread.handle() })
+    Ok(StreamStartPoint { confirmed, reached, budget: budget.clone(), runtime: thread.handle() })
 }
 
 /// Who takes part: saved before anyone is given anything.
@@ -122,13 +125,11 @@ fn first_checkpoint(
                         have other ids than before"
         );
     }
-    let mut entries: BTreeMap<SinkName, SinkProgress> =
+    let entries: BTreeMap<SinkName, SinkProgress> =
         before.map(|saved| saved.sinks.clone()).unwrap_or_default();
-    for member in sinks {
-        entries.entry(member.name.clone()).or_insert_with(|| {
-            tracing::info!(sink = %member.name, %start, "a new sink starts where the slot is");
-            SinkProgress { cursor: start, data_end: None }
-        });
+    // A new sink is not saved before it has said where it stands: it may hold a past of its own.
+    for member in sinks.iter().filter(|member| !entries.contains_key(&member.name)) {
+        tracing::info!(sink = %member.name, %start, "a new sink starts where the slot is");
     }
     Checkpoint {
         system_id: identity.system_id,
@@ -184,7 +185,9 @@ impl Running {
             let Member { name, required, settings, format, sink } = member;
             let entry = checkpointer.saved().and_then(|saved| saved.sinks.get(&name).copied());
             let entry = entry.unwrap_or(SinkProgress { cursor: start, data_end: None });
-            let (status, status_out) = watch::channel(LaneStatus::at(entry));
+            let is_new = !known.contains(&name);
+            let (status, status_out) =
+                watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
             let (parcels_in, parcels) = mpsc::channel(budget.limit() / PARCEL_BYTES_MIN + 64);
             let held = Arc::new(AtomicUsize::new(0));
             let lineage = stream
@@ -202,7 +205,7 @@ impl Running {
                 held: Arc::clone(&held),
                 contention: budget.contention(),
                 status,
-                is_new: !known.contains(&name),
+                is_new,
                 required,
                 rewind: rewind_in.clone(),
             };
@@ -264,7 +267,7 @@ impl Running {
                 Next::Idle => fan_out.send_idle().await,
                 Next::Rewind => {
                     stream.rewind();
-                    fan_out.rewound().await
+                    fan_out.rewound(stream.handed_out()).await
                 }
             }
         };

@@ -1,7 +1,7 @@
 //! The way back: what is durable, as those who made it so say.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -10,6 +10,7 @@ use crate::Result;
 use crate::budget::Budget;
 use crate::checkpoint::Confirmed;
 use crate::lsn::Lsn;
+use crate::name::Timeline;
 use crate::net::Gauges;
 use crate::session::Progress;
 
@@ -18,6 +19,8 @@ use crate::session::Progress;
 pub(super) struct Shared {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) handed_out: AtomicU64,
+    /// The timeline of what is being handed out.
+    pub(super) timeline: AtomicU32,
     pub(super) gauges: Arc<Gauges>,
     pub(super) budget: Budget,
     pub(super) reconnects: AtomicU64,
@@ -64,6 +67,11 @@ impl Confirmer {
     /// The end of what was handed out.
     pub fn handed_out(&self) -> Lsn {
         Lsn::new(self.shared.handed_out.load(Ordering::Relaxed))
+    }
+
+    /// The timeline that whatever was handed out by now belongs to.
+    pub(crate) fn timeline(&self) -> Timeline {
+        Timeline::new(self.shared.timeline.load(Ordering::Acquire))
     }
 
     /// What was confirmed.

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::error::StreamError;
+use super::judge::{judge_identity, judge_log};
 use super::source::Source;
 use crate::budget::Budget;
 use crate::codec::value::TypeRegistry;
@@ -42,8 +43,9 @@ pub(crate) struct Attempt {
     pub(crate) gauges: Arc<Gauges>,
     /// What was confirmed to the slot, if we used it before.
     pub(crate) confirmed: Option<Lsn>,
-    /// Whose positions these are, if we used it before.
-    pub(crate) identity: Option<ServerIdentity>,
+    /// Whose positions these are, if we used it before, and how far they reach: up to where
+    /// something was delivered.
+    pub(crate) reached: Option<(ServerIdentity, Lsn)>,
     /// Whether binary was found not to do.
     pub(crate) text: bool,
     /// Whether a temporary slot was made before, and so is gone.
@@ -89,7 +91,12 @@ impl Attempt {
         let mut walsender = Walsender::connect(&source.connect.at(sql.endpoint())).await?;
         let system = walsender.identify_system().await?;
         let lineage = walsender.lineage(system.identity).await?;
-        self.judge_identity(&lineage)?;
+        if let Some((was, reached)) = self.reached {
+            judge_identity(&lineage, was, reached)?;
+            if system.flushed < reached {
+                judge_log(system.flushed, reached, is_in_recovery(&sql).await?)?;
+            }
+        }
         let (start, created) = self.ready_slot(&sql, &mut walsender).await?;
         let format = self.choose_format(&sql).await?;
         let options = StreamOptions {
@@ -139,24 +146,6 @@ impl Attempt {
             sql,
             budget,
         }
-    }
-
-    fn judge_identity(&self, lineage: &Lineage) -> Result<()> {
-        let (Some(was), Some(confirmed)) = (self.identity, self.confirmed) else { return Ok(()) };
-        let have = lineage.identity();
-        if have.system_id != was.system_id {
-            return Err(
-                StreamError::OtherCluster { have: have.system_id, want: was.system_id }.into()
-            );
-        }
-        let switch = lineage.end_of(was.timeline);
-        let contained =
-            have.timeline == was.timeline || switch.is_some_and(|switch| confirmed <= switch);
-        if contained {
-            return Ok(());
-        }
-        Err(StreamError::Diverged { have: have.timeline, was: was.timeline, switch, confirmed }
-            .into())
     }
 
     /// Where the slot lets us start; it is made if need be.
@@ -313,6 +302,11 @@ async fn check_server(sql: &SqlClient) -> Result<()> {
         return Err(StreamError::WalLevel { have }.into());
     }
     Ok(())
+}
+
+async fn is_in_recovery(sql: &SqlClient) -> Result<bool> {
+    let row = sql.query_one("select pg_is_in_recovery()", &[]).await;
+    Ok(row.map_err(|error| SqlError::new("ask whether it is a standby", error))?.get(0))
 }
 
 async fn setting(sql: &SqlClient, name: &str) -> Result<String> {

@@ -111,9 +111,9 @@ pub enum StreamError {
         /// The cluster the positions are of.
         want: SystemId,
     },
-    /// The server is on a branch that does not contain what was confirmed.
-    #[error("the server is on timeline {have}, which left timeline {was} at {}; {confirmed} was \
-             confirmed after that", shown(.switch))]
+    /// The server is on a branch that does not contain what was delivered.
+    #[error("the server is on timeline {have}, which left timeline {was} at {}; changes up to \
+             {confirmed} were delivered or confirmed from there", shown(.switch))]
     Diverged {
         /// The server's timeline.
         have: Timeline,
@@ -121,8 +121,26 @@ pub enum StreamError {
         was: Timeline,
         /// Where they parted, if they are of one lineage.
         switch: Option<Lsn>,
-        /// What was confirmed.
+        /// Up to where changes were delivered or confirmed.
         confirmed: Lsn,
+    },
+    /// The server's log was set back.
+    #[error("the server's log ends at {end}, but changes up to {reached} were read from it before")]
+    LogShorter {
+        /// Where it ends.
+        end: Lsn,
+        /// How far it was read.
+        reached: Lsn,
+        /// Whether it is a standby, which may still come that far.
+        in_recovery: bool,
+    },
+    /// The server did not answer.
+    #[error("the server did not answer within {seconds} s: could not {action}")]
+    Unanswered {
+        /// What it was asked for.
+        action: &'static str,
+        /// How long it was waited for.
+        seconds: u64,
     },
     /// An end was confirmed that the stream has not handed out.
     #[error("{end} was confirmed, but the stream has handed out no more than {handed_out}")]
@@ -173,9 +191,11 @@ impl StreamError {
             Self::SlotActive { .. } | Self::SlotWaits { .. } => ErrorKind::SlotInUse,
             Self::PublicationMissing { .. } => ErrorKind::PublicationMissing,
             Self::Gap { .. } | Self::TemporaryGone { .. } => ErrorKind::Gap,
-            Self::OtherCluster { .. } | Self::Diverged { .. } => ErrorKind::Identity,
+            Self::OtherCluster { .. } | Self::Diverged { .. } | Self::LogShorter { .. } => {
+                ErrorKind::Identity
+            }
             Self::NotHandedOut { .. } => ErrorKind::State,
-            Self::TaskEnded => ErrorKind::Connect,
+            Self::TaskEnded | Self::Unanswered { .. } => ErrorKind::Connect,
         }
     }
 
@@ -227,7 +247,15 @@ impl StreamError {
                  remove the state directory and start again"
                     .to_owned()
             }
-            Self::NotHandedOut { .. } | Self::TaskEnded => return None,
+            Self::LogShorter { in_recovery: true, .. } => {
+                "wait until the standby has replayed that far".to_owned()
+            }
+            Self::LogShorter { .. } => {
+                "the server was restored to an earlier state: copy the tables anew, remove the \
+                 state directory and start again"
+                    .to_owned()
+            }
+            Self::NotHandedOut { .. } | Self::TaskEnded | Self::Unanswered { .. } => return None,
         })
     }
 }
@@ -235,7 +263,13 @@ impl StreamError {
 impl From<StreamError> for Error {
     fn from(error: StreamError) -> Self {
         let (kind, fix) = (error.kind(), error.fix());
-        let transient = matches!(error, StreamError::SlotActive { .. } | StreamError::TaskEnded);
+        let transient = match &error {
+            StreamError::SlotActive { .. }
+            | StreamError::TaskEnded
+            | StreamError::Unanswered { .. } => true,
+            StreamError::LogShorter { in_recovery, .. } => *in_recovery,
+            _ => false,
+        };
         let error =
             if transient { Error::transient(kind, error) } else { Error::permanent(kind, error) };
         match fix {

@@ -19,12 +19,13 @@ mod backoff;
 mod confirmer;
 mod connection;
 mod error;
+mod judge;
 mod live;
 mod source;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -119,8 +120,10 @@ impl std::fmt::Debug for Verdict {
 /// Where a stream goes on, and what it may use.
 #[derive(Debug)]
 pub(crate) struct StreamStartPoint {
-    /// What was confirmed before, and of which server.
-    pub(crate) confirmed: Option<(Lsn, ServerIdentity)>,
+    /// What was confirmed before.
+    pub(crate) confirmed: Option<Lsn>,
+    /// Of which server, and up to where something was delivered.
+    pub(crate) reached: Option<(ServerIdentity, Lsn)>,
     /// The bound on bytes in flight.
     pub(crate) budget: Budget,
     /// Where the wire task runs.
@@ -142,7 +145,8 @@ impl ReplicationStream {
     pub async fn connect(source: Source) -> Result<Self> {
         let budget = Budget::new(BUDGET_BYTES);
         let runtime = Handle::current();
-        Self::start(source, StreamStartPoint { confirmed: None, budget, runtime }).await
+        Self::start(source, StreamStartPoint { confirmed: None, reached: None, budget, runtime })
+            .await
     }
 
     /// Connect and stream from `start`.
@@ -152,6 +156,7 @@ impl ReplicationStream {
         let shared = Arc::new(Shared {
             progress: watch::Sender::new(Progress { flush: none, apply: none }),
             handed_out: AtomicU64::new(0),
+            timeline: AtomicU32::new(0),
             gauges: Arc::default(),
             budget: start.budget.clone(),
             reconnects: AtomicU64::new(0),
@@ -161,8 +166,8 @@ impl ReplicationStream {
             budget: start.budget,
             progress: shared.progress.subscribe(),
             gauges: Arc::clone(&shared.gauges),
-            confirmed: start.confirmed.map(|(confirmed, _)| confirmed),
-            identity: start.confirmed.map(|(_, identity)| identity),
+            confirmed: start.confirmed,
+            reached: start.reached,
             text: false,
             temporary_used: false,
         };
@@ -171,9 +176,11 @@ impl ReplicationStream {
         shared.progress.send_replace(Progress { flush: at, apply: at });
         shared.handed_out.store(at.as_u64(), Ordering::Relaxed);
         let handed = HandedOut { end: at, partial: None };
+        let identity = connection.lineage.identity();
+        shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
         let idle_gap = IDLE_GAP.min(source.status_interval / 2);
         Ok(Self {
-            identity: connection.lineage.identity(),
+            identity,
             created: connection.created,
             state: State::Streaming(Live::new(connection, &source, handed)),
             source,
@@ -275,6 +282,8 @@ impl ReplicationStream {
                     match opened.unwrap_or_else(|_| Err(StreamError::TaskEnded.into())) {
                         Ok(connection) => {
                             self.identity = connection.lineage.identity();
+                            let timeline = self.identity.timeline.as_u32();
+                            self.shared.timeline.store(timeline, Ordering::Release);
                             self.in_use_since = None;
                             self.state =
                                 State::Streaming(Live::new(connection, &self.source, self.handed));
@@ -352,6 +361,8 @@ impl ReplicationStream {
             if now - since > SLOT_REGAIN {
                 return Err(error);
             }
+        } else {
+            self.in_use_since = None;
         }
         if !error.is_transient() {
             return Err(error);
@@ -364,13 +375,17 @@ impl ReplicationStream {
     }
 
     fn attempt(&self) -> Attempt {
+        // What was handed out before a rewind is in the sinks too.
+        let handed_out = Lsn::new(self.shared.handed_out.load(Ordering::Relaxed));
+        // Part of a transaction reaches beyond where its commit record begins.
+        let partial = self.handed.partial.map_or(0, |(commit, _)| commit.as_u64());
         Attempt {
             source: Arc::clone(&self.source),
             budget: self.shared.budget.clone(),
             progress: self.shared.progress.subscribe(),
             gauges: Arc::clone(&self.shared.gauges),
             confirmed: Some(self.shared.progress.borrow().flush),
-            identity: Some(self.identity),
+            reached: Some((self.identity, handed_out.max(Lsn::new(partial.saturating_add(1))))),
             text: self.text,
             temporary_used: self.source.temporary,
         }

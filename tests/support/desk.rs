@@ -1,6 +1,9 @@
 //! A directory with a config, an output file and a state directory, for the `walcast` program.
 
+use std::ffi::OsStr;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -62,6 +65,21 @@ impl Desk {
         let mut running = self.run().start();
         streams(primary, &mut running);
         running
+    }
+
+    /// [`start`](Self::start) with a standard output that blocks until the pipe is read.
+    #[track_caller]
+    pub(crate) fn start_blocked(&self, primary: &Primary) -> (Running, File) {
+        let pipe = self.path("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let reader = File::options().read(true).write(true).open(&pipe).unwrap();
+        let script = "exec \"$0\" run \"$1\" >\"$2\"";
+        let config = self.path("walcast.toml");
+        let words = ["-c", script, env!("CARGO_BIN_EXE_walcast")].map(OsStr::new);
+        let paths = [config.as_os_str(), pipe.as_os_str()];
+        let mut running = Program::new("bash", words.into_iter().chain(paths)).start();
+        streams(primary, &mut running);
+        (running, reader)
     }
 
     /// The whole lines of the output file.
