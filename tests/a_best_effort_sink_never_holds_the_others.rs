@@ -1,5 +1,5 @@
-//! A sink that is not required and takes nothing: the others, the slot and the memory do not notice;
-//! it leaves out whole transactions, and says so.
+//! A sink that is not required and takes nothing: the others, the slot and the memory do not
+//! notice; it leaves out whole transactions, and says so.
 
 use std::time::Duration;
 

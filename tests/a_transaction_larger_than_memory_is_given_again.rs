@@ -1,5 +1,5 @@
-//! A transaction that does not fit the memory, into several sinks that fail in the middle of it: what
-//! was let go of is read again, and each sink has each row once, in order.
+//! A transaction that does not fit the memory, into several sinks that fail in the middle of it:
+//! what was let go of is read again, and each sink has each row once, in order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

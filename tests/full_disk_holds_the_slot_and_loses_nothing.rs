@@ -1,5 +1,5 @@
-//! Disks that fill up under a running pipeline, the sink's or the state's: it says so, the slot waits,
-//! and everything is there once there is room.
+//! Disks that fill up under a running pipeline, the sink's or the state's: it says so, the slot
+//! waits, and everything is there once there is room.
 
 use std::fs;
 use std::io::Write;

@@ -193,8 +193,8 @@ async fn messages_between_transactions() {
     }
 }
 
-/// The last change of a transaction is still the last when something large follows that nobody asked
-/// for.
+/// The last change of a transaction is still the last when something large follows that nobody
+/// asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_that_nobody_wants() {
     let primary = Primary::start();

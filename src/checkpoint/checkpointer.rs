@@ -120,7 +120,8 @@ impl Checkpointer {
         Ok(confirmed)
     }
 
-    /// Save where the sinks stand on `timeline`, the server's now. Sinks that `tally` does not name keep their entry.
+    /// Save where the sinks stand on `timeline`, the server's now. Sinks that `tally` does not name
+    /// keep their entry.
     ///
     /// Invariants I1, I2 and I7 hold by construction: what is confirmed is folded from the same
     /// positions that are saved, never falls, and is answered after the store has taken them.

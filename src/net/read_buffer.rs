@@ -95,9 +95,9 @@ impl ReadBuffer {
         self.front_is_new = true;
     }
 
-    /// Look at the incomplete frame at the front: whether it is the first sight of one that does
-    /// not fit an ordinary buffer, and then what it carries, by the tag. The buffer's lease is let go then, so that the frame's own can
-    /// be had; and so is the frame's, once it is past.
+    /// Look at the incomplete frame at the front: at the first sight of one that does not fit an
+    /// ordinary buffer, the tag of what it carries. The buffer's lease is let go then, so that the
+    /// frame's own can be had; and so is the frame's, once it is past.
     pub(super) fn meets_oversize(&mut self) -> Result<Option<u8>, DecodeError> {
         let length = frame_bytes(&self.bytes)?.filter(|length| *length > self.capacity);
         let met = length.zip(self.bytes.get(TAG_AT).copied());

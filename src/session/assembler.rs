@@ -220,6 +220,7 @@ impl Assembler {
             open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
         }
         let mut full = std::mem::replace(&mut self.arena, next);
+        full.trim();
         if full.heads.is_empty() {
             if full.end == self.handed.end {
                 return None;
