@@ -89,7 +89,7 @@ impl Budget {
     fn try_lend_beside(&self, reserve: usize, bytes: usize) -> Option<Lease> {
         // Relaxed suffices: the numbers guard no other memory, and a waiter is woken through
         // Notify.
-        if bytes > self.shared.limit / LARGE_SHARES {
+        if self.is_large(bytes) {
             let large = &self.shared.large;
             large.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).ok()?;
             return Some(self.lent(bytes, true));
@@ -100,6 +100,11 @@ impl Budget {
         };
         self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
         Some(self.lent(bytes, false))
+    }
+
+    /// Whether a share of `bytes` is large, and so not lent beside another one that is.
+    pub(crate) fn is_large(&self, bytes: usize) -> bool {
+        bytes > self.shared.limit / LARGE_SHARES
     }
 
     /// Wait until `bytes` fit, and take them.

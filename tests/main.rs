@@ -5,18 +5,22 @@
 
 mod support;
 
+mod a_best_effort_sink_never_holds_the_others;
 mod a_full_disk_loses_nothing;
 mod a_promotion_is_followed_and_named;
 mod a_stream_hands_out_every_commit;
+mod a_transaction_larger_than_memory_is_given_again;
 mod blocked_sink_keeps_the_connection;
 mod check_finds_what_would_stop_a_pipeline;
 mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
 mod each_refusal_has_its_exit_code;
+mod full_disk_holds_the_slot_and_loses_nothing;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod idle_slot_follows_the_server;
 mod json_of_every_common_type_equals_to_jsonb;
+mod odd_shapes_arrive_as_they_are;
 mod replay_after_kills_and_restarts_is_whole;
 mod restart_position_is_never_inside_a_transaction;
 mod run_feeds_files_and_drains;

@@ -93,6 +93,16 @@ impl Arena {
         }
     }
 
+    /// Give back what was reserved for many more events than came.
+    pub(crate) fn trim(&mut self) {
+        if self.heads.len() < self.heads.capacity() / 2 {
+            self.heads.shrink_to_fit();
+        }
+        if self.fields.len() < self.fields.capacity() / 2 {
+            self.fields.shrink_to_fit();
+        }
+    }
+
     /// The bytes the vectors take, with what the batch itself costs.
     pub(crate) fn bytes(&self) -> usize {
         const BATCH_BYTES: usize = 512;

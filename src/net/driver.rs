@@ -46,6 +46,9 @@ pub(crate) enum Feed {
     Frames(Chunk),
     /// A frame larger than a read buffer is on its way: a change, and not a Commit.
     ChangeFollows,
+    /// The same of a logical message. Nobody may want it: what came before it may be the last
+    /// change.
+    MessageFollows,
 }
 
 /// What is asked of a running driver.
@@ -331,6 +334,7 @@ impl<S: Socket> Driver<S> {
             let Some(output) = self.session.handle_input(now, &mut self.buffer.bytes)? else {
                 break;
             };
+            self.buffer.was_cut();
             match output {
                 Output::Frames(bytes) => {
                     let lease = self.buffer.lease.clone().unwrap_or_default();
@@ -348,8 +352,12 @@ impl<S: Socket> Driver<S> {
         };
         gauge(&self.gauges.received, self.session.received());
         gauge(&self.gauges.server_end, self.session.server_end());
-        if self.pending.is_none() && self.buffer.meets_oversize().map_err(SessionError::from)? {
-            self.hand_on(Feed::ChangeFollows);
+        if self.pending.is_none() {
+            match self.buffer.meets_oversize().map_err(SessionError::from)? {
+                Some(b'M') => self.hand_on(Feed::MessageFollows),
+                Some(_) => self.hand_on(Feed::ChangeFollows),
+                None => {}
+            }
         }
         Ok(())
     }

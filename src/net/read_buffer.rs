@@ -8,10 +8,11 @@ use bytes::BytesMut;
 
 use crate::event::Lease;
 use crate::wire::DecodeError;
-use crate::wire::copy_both::frame_bytes;
+use crate::wire::copy_both::{FRAME_HEADER_BYTES, XLOG_DATA_HEADER_BYTES, frame_bytes};
 
-/// With less free space than this a new buffer is taken rather than read into the old one's rest.
-const SPACE_BYTES_MIN: usize = 8 * 1024;
+/// With less free space than this share of a buffer a new one is taken rather than read into the
+/// old one's rest, which stays leased for nothing.
+const SPACE_SHARE_MIN: usize = 8;
 /// How far the buffer of an oversize frame may grow beyond what has come.
 const GROWTH_BYTES_MIN: usize = 1024 * 1024;
 
@@ -24,12 +25,17 @@ pub(super) struct ReadBuffer {
     capacity: usize,
     /// The length of the oversize frame at the front, once it was met.
     oversize: Option<usize>,
+    /// Frames were cut off: what is at the front now was not there before.
+    front_is_new: bool,
 }
+
+/// Where a frame of output says what it carries.
+const TAG_AT: usize = FRAME_HEADER_BYTES + XLOG_DATA_HEADER_BYTES;
 
 impl ReadBuffer {
     /// A buffer that begins with `bytes` and takes `capacity` bytes at a time.
     pub(super) fn new(bytes: BytesMut, capacity: usize) -> Self {
-        Self { bytes, lease: None, capacity, oversize: None }
+        Self { bytes, lease: None, capacity, oversize: None, front_is_new: true }
     }
 
     /// How many bytes a read can bring.
@@ -51,7 +57,7 @@ impl ReadBuffer {
                 return length;
             }
         }
-        let has_room = self.space() >= SPACE_BYTES_MIN || self.holds_the_rest();
+        let has_room = self.space() >= self.capacity / SPACE_SHARE_MIN || self.holds_the_rest();
         if self.lease.is_some() && has_room { 0 } else { self.capacity }
     }
 
@@ -66,7 +72,7 @@ impl ReadBuffer {
 
     /// Room for reads whose bytes are dropped at once. Always 0: nothing is to be leased.
     pub(super) fn reuse(&mut self) -> usize {
-        if self.space() < SPACE_BYTES_MIN {
+        if self.space() < self.capacity / SPACE_SHARE_MIN {
             self.bytes.reserve(self.capacity);
         }
         0
@@ -84,19 +90,28 @@ impl ReadBuffer {
         self.lease = Some(lease);
     }
 
-    /// Look at the incomplete frame at the front: whether it is the first sight of one that does
-    /// not fit an ordinary buffer. The buffer's lease is let go then, so that the frame's own can
-    /// be had; and so is the frame's, once it is past.
-    pub(super) fn meets_oversize(&mut self) -> Result<bool, DecodeError> {
+    /// Frames were cut off the front.
+    pub(super) fn was_cut(&mut self) {
+        self.front_is_new = true;
+    }
+
+    /// Look at the incomplete frame at the front: at the first sight of one that does not fit an
+    /// ordinary buffer, the tag of what it carries. The buffer's lease is let go then, so that the
+    /// frame's own can be had; and so is the frame's, once it is past.
+    pub(super) fn meets_oversize(&mut self) -> Result<Option<u8>, DecodeError> {
         let length = frame_bytes(&self.bytes)?.filter(|length| *length > self.capacity);
-        let first_sight = length.is_some() && self.oversize.is_none();
-        let past = length.is_none() && self.oversize.is_some();
-        if first_sight || past {
+        let met = length.zip(self.bytes.get(TAG_AT).copied());
+        let before = self.oversize.take();
+        self.oversize = met.map(|(bytes, _)| bytes);
+        if before.is_some() && self.oversize == before && !self.front_is_new {
+            return Ok(None);
+        }
+        if before.or(self.oversize).is_some() {
             self.bytes = BytesMut::from(&self.bytes[..]);
             self.lease = None;
         }
-        self.oversize = length;
-        Ok(first_sight)
+        self.front_is_new &= met.is_none();
+        Ok(met.map(|(_, tag)| tag))
     }
 }
 
@@ -113,8 +128,11 @@ mod tests {
         let length = 100 * 1024 * 1024usize;
         buffer.bytes.extend_from_slice(b"d");
         buffer.bytes.extend_from_slice(&(length as u32 - 1).to_be_bytes());
-        assert_eq!(buffer.meets_oversize(), Ok(true));
-        assert_eq!(buffer.meets_oversize(), Ok(false));
+        assert_eq!(buffer.meets_oversize(), Ok(None), "what it carries is not known yet");
+        assert_eq!(buffer.wanted(), 0);
+        buffer.bytes.resize(40, b'I');
+        assert_eq!(buffer.meets_oversize(), Ok(Some(b'I')));
+        assert_eq!(buffer.meets_oversize(), Ok(None));
         assert_eq!(buffer.wanted(), length);
         buffer.renew(Lease::free());
         assert_eq!(buffer.wanted(), 0);
@@ -126,9 +144,31 @@ mod tests {
             buffer.bytes.resize(buffer.bytes.len() + space.min(length - buffer.bytes.len()), 0);
         }
         let frame = buffer.bytes.split_to(length);
+        buffer.was_cut();
         assert_eq!(frame.len(), length);
-        assert_eq!(buffer.meets_oversize(), Ok(false));
+        assert_eq!(buffer.meets_oversize(), Ok(None));
         assert_eq!(buffer.wanted(), 16 * 1024);
+    }
+
+    #[test]
+    fn a_second_oversize_frame_has_a_lease_of_its_own() {
+        let mut buffer = ReadBuffer::new(BytesMut::new(), 16 * 1024);
+        let length = 100_000usize;
+        let mut frame = vec![b'd'];
+        frame.extend_from_slice(&(length as u32 - 1).to_be_bytes());
+        frame.resize(length, b'I');
+        buffer.bytes.extend_from_slice(&frame[..40]);
+        for _ in 0..3 {
+            assert_eq!(buffer.meets_oversize(), Ok(Some(b'I')));
+            assert_eq!(buffer.wanted(), length);
+            buffer.renew(Lease::free());
+            assert_eq!(buffer.wanted(), 0);
+            // One read brings its end and the start of the next.
+            buffer.bytes.extend_from_slice(&frame[40..]);
+            buffer.bytes.extend_from_slice(&frame[..40]);
+            buffer.bytes.split_to(length).freeze();
+            buffer.was_cut();
+        }
     }
 
     #[test]
@@ -140,7 +180,7 @@ mod tests {
             buffer.bytes.extend_from_slice(b"d");
             buffer.bytes.extend_from_slice(&(length as u32 - 1).to_be_bytes());
             buffer.bytes.resize(length - 3, 0);
-            assert_eq!(buffer.meets_oversize(), Ok(false));
+            assert_eq!(buffer.meets_oversize(), Ok(None));
             let mut renewed = 0;
             while buffer.wanted() > 0 {
                 buffer.renew(Lease::free());

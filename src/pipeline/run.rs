@@ -33,6 +33,9 @@ use crate::{Error, ErrorKind, Result};
 
 /// A batch counts for at least this many bytes, so a lane's queue never fills before the budget.
 const PARCEL_BYTES_MIN: usize = 512;
+/// All best-effort sinks together may hold this part of the budget. What they hold keeps more in
+/// memory than it weighs, and beside it there has to be room to read on.
+const BEST_EFFORT_SHARE: usize = 4;
 /// How often idle progress that waits for the lanes is tried again.
 const IDLE_RETRY: Duration = Duration::from_millis(100);
 /// How long the last save may take once the lanes have ended.
@@ -206,7 +209,8 @@ impl Running {
                 required,
                 rewind: rewind_in.clone(),
             };
-            let share = (!required).then(|| budget.limit() / 2 / best_effort.max(1));
+            let share =
+                (!required).then(|| budget.limit() / BEST_EFFORT_SHARE / best_effort.max(1));
             senders.push(LaneSender::new(name.clone(), parcels_in, held, share, start));
             members.push(LedgerMember { name: name.clone(), required, status: status_out });
             lanes.spawn(async move { (name, Lane::new(parts).run().await) });

@@ -149,6 +149,17 @@ impl Assembler {
         }
     }
 
+    /// The memory that a change held back stands on.
+    pub fn held_bytes(&self) -> usize {
+        let held = self.open.as_ref().and_then(|open| open.last);
+        match held.map(|at| self.arena.heads[at as usize].kind) {
+            Some(HeadKind::Row(RowHead { chunk, .. }) | HeadKind::Message { chunk, .. }) => {
+                self.arena.chunks[chunk as usize].bytes.len()
+            }
+            _ => 0,
+        }
+    }
+
     /// How many bytes of frames came since the last batch was taken.
     pub fn pending_bytes(&self) -> usize {
         self.pushed_bytes
@@ -209,6 +220,7 @@ impl Assembler {
             open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
         }
         let mut full = std::mem::replace(&mut self.arena, next);
+        full.trim();
         if full.heads.is_empty() {
             if full.end == self.handed.end {
                 return None;

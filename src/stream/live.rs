@@ -74,6 +74,12 @@ impl Live {
                         break;
                     }
                 }
+                Poll::Ready(Some(Feed::MessageFollows)) => {
+                    // Two large ones cannot be had at once, wanted or not.
+                    if self.connection.budget.is_large(self.assembler.held_bytes()) {
+                        self.assembler.change_follows();
+                    }
+                }
                 Poll::Ready(None) => {
                     ended = true;
                     break;
