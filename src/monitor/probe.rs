@@ -59,10 +59,12 @@ impl Probe {
             .await
             .map_err(|error| SqlError::new("read pg_stat_replication", error))?;
         let sent: Option<&str> = row.get(1);
-        let position = ServerPosition {
-            end: status.as_ref().and_then(|status| status.server_lsn),
-            caught_up_at: sent.and_then(|sent| sent.parse::<Lsn>().ok()),
-        };
+        let end = status.as_ref().and_then(|status| status.server_lsn);
+        // A walsender that has not been given the processor since the last commit still calls
+        // itself caught up: only one that has read up to the end is.
+        let sent = sent.and_then(|sent| sent.parse::<Lsn>().ok());
+        let caught_up_at = sent.filter(|sent| end.is_some_and(|end| *sent >= end));
+        let position = ServerPosition { end, caught_up_at };
         Ok(Probed { position, in_recovery: row.get(0), slot: status })
     }
 }

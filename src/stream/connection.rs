@@ -240,6 +240,7 @@ impl Attempt {
             Some(SqlState::UNDEFINED_OBJECT) => {
                 StreamError::SlotMissing { slot, confirmed: self.confirmed }.into()
             }
+            Some(state) if state.as_str() == "0A000" => StreamError::InRecovery.into(),
             Some(SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE) => {
                 let reason = error.to_string();
                 let status = slot_status(sql, &slot).await.ok().flatten();

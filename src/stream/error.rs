@@ -79,7 +79,7 @@ pub enum StreamError {
         /// Which.
         names: Vec<PublicationName>,
         /// What the server said, when it was the server that noticed.
-        server: Option<ServerError>,
+        server: Option<Box<ServerError>>,
     },
     /// The slot is ahead of what was confirmed to it: someone else moved or remade it.
     #[error("replication slot \"{slot}\" stands at {slot_at}, but {needed} is needed: {} bytes of \
@@ -150,6 +150,9 @@ pub enum StreamError {
         /// The end of the last batch.
         handed_out: Lsn,
     },
+    /// A standby answers that cannot decode its log, or a server that is still recovering.
+    #[error("the server is in recovery and cannot decode its log")]
+    InRecovery,
     /// The wire task is gone.
     #[error("the task that reads the replication connection was ended")]
     TaskEnded,
@@ -175,7 +178,7 @@ fn quoted(names: &[PublicationName]) -> String {
     names.iter().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
 }
 
-fn reason(server: &Option<ServerError>) -> String {
+fn reason(server: &Option<Box<ServerError>>) -> String {
     match server {
         Some(error) => format!("cannot be used at this point of the log: {error}"),
         None => "does not exist".to_owned(),
@@ -185,7 +188,9 @@ fn reason(server: &Option<ServerError>) -> String {
 impl StreamError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Version { .. } | Self::WalLevel { .. } => ErrorKind::ServerConfig,
+            Self::Version { .. } | Self::WalLevel { .. } | Self::InRecovery => {
+                ErrorKind::ServerConfig
+            }
             Self::SlotMissing { .. } | Self::SlotWrong { .. } => ErrorKind::SlotMissing,
             Self::SlotLost { .. } => ErrorKind::SlotLost,
             Self::SlotActive { .. } | Self::SlotWaits { .. } => ErrorKind::SlotInUse,
@@ -255,6 +260,11 @@ impl StreamError {
                  state directory and start again"
                     .to_owned()
             }
+            Self::InRecovery => {
+                "name the primary too, with target_session_attrs=read-write; decoding on a standby \
+                 needs PostgreSQL 16"
+                    .to_owned()
+            }
             Self::NotHandedOut { .. } | Self::TaskEnded | Self::Unanswered { .. } => return None,
         })
     }
@@ -265,6 +275,7 @@ impl From<StreamError> for Error {
         let (kind, fix) = (error.kind(), error.fix());
         let transient = match &error {
             StreamError::SlotActive { .. }
+            | StreamError::InRecovery
             | StreamError::TaskEnded
             | StreamError::Unanswered { .. } => true,
             StreamError::LogShorter { in_recovery, .. } => *in_recovery,

@@ -133,7 +133,7 @@ impl Live {
             SqlState::UNDEFINED_FUNCTION if self.may_change_format(source) => return Next::Text,
             SqlState::UNDEFINED_OBJECT if server.message.contains("publication") => {
                 let names = source.publications.clone();
-                StreamError::PublicationMissing { names, server: Some(server) }.into()
+                StreamError::PublicationMissing { names, server: Some(Box::new(server)) }.into()
             }
             _ if server.is_transient() => Error::transient(ErrorKind::Server, server),
             _ => Error::permanent(ErrorKind::Server, server),
