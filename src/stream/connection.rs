@@ -320,6 +320,11 @@ async fn check_server(sql: &SqlClient) -> Result<()> {
     if have != "logical" {
         return Err(StreamError::WalLevel { have }.into());
     }
+    // Asked before the timeline is: a server that is promoted in between would be taken for one of
+    // its old timeline.
+    if major < 16 && is_in_recovery(sql).await? {
+        return Err(StreamError::InRecovery.into());
+    }
     Ok(())
 }
 

@@ -70,6 +70,7 @@ impl Sink for ReplicaSink {
     async fn open(&mut self, context: &OpenContext) -> Result<Resume, SinkError> {
         self.open = None;
         let sql = sql_connect(&self.connect).await.map_err(SinkError::unavailable)?;
+        sql.batch_execute("set search_path = public").await.map_err(SinkError::unavailable)?;
         let slot = context.slot.to_string();
         // The session of a killed predecessor holds the lock until its last COMMIT has landed or
         // not.

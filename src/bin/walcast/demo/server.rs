@@ -151,7 +151,10 @@ impl Server {
     /// The superuser's connection to `database`.
     pub(super) async fn sql(&self, database: &str) -> Result<SqlClient, Error> {
         let config: ConnectConfig = self.connect(database).parse()?;
-        Ok(sql_connect(&config).await?)
+        let sql = sql_connect(&config).await?;
+        // Sessions of walcast's own see the catalogue alone; the shop works on its tables.
+        sql.batch_execute("set search_path = public").await.map_err(sql_failed)?;
+        Ok(sql)
     }
 
     /// The TCP port.
