@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
-use crate::event::Lease;
+use crate::event::{Lease, Lender};
 
 /// A bound on bytes in flight, shared by clones.
 #[derive(Debug, Clone)]
@@ -143,7 +143,13 @@ impl Budget {
 
     fn lent(&self, bytes: usize, large: bool) -> Lease {
         self.shared.peak.fetch_max(self.held(), Ordering::Relaxed);
-        Lease::new(Share { shared: Arc::clone(&self.shared), bytes, large })
+        Lease::new(Share { shared: Arc::clone(&self.shared), bytes, large }).of(self.clone())
+    }
+}
+
+impl Lender for Budget {
+    fn charge(&self, bytes: usize) -> Lease {
+        Budget::charge(self, bytes)
     }
 }
 
@@ -197,6 +203,18 @@ mod tests {
         assert_eq!(budget.held(), 73);
         drop((lease, most));
         assert_eq!((budget.held(), budget.peak()), (0, 78));
+    }
+
+    #[test]
+    fn what_is_made_of_a_share_is_counted_beside_it() {
+        let budget = Budget::new(80);
+        let lease = budget.try_lend(10).unwrap();
+        let more = lease.clone().more(100);
+        assert_eq!(budget.held(), 110);
+        drop(lease);
+        assert_eq!(budget.held(), 100);
+        drop(more);
+        assert_eq!(budget.held(), 0);
     }
 
     #[test]

@@ -69,9 +69,10 @@ impl Encoder {
         let place = self.format.place();
         let mut encode = || {
             // A guess that is seldom too small, so that a large batch is not copied as it grows.
-            let mut encoded =
-                Encoded { bytes: Vec::with_capacity(batch.bytes() * 2), complete: None };
+            let mut encoded = Encoded::default();
+            encoded.bytes.reserve(batch.bytes() * 2);
             encoded.complete = self.encode(batch, &mut encoded.bytes)?;
+            encoded.lease = batch.charge(encoded.bytes.capacity());
             Ok(encoded)
         };
         match batch.shelf() {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::event::arena::{Arena, Head, HeadKind, RowHead, RowShape, Span};
+use crate::event::chunk::Lease;
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::row::{OldRow, Row};
@@ -128,6 +129,11 @@ impl Batch {
                 }
             });
         Batch { arena: Arc::clone(&self.arena), from }
+    }
+
+    /// A share of the same memory for `bytes` that are made of the batch.
+    pub(crate) fn charge(&self, bytes: usize) -> Lease {
+        self.arena.lease.more(bytes)
     }
 
     /// Where to keep the encoded form for other sinks; `None` for a batch whose front was cut off,

@@ -13,6 +13,13 @@ use bytes::Bytes;
 pub struct Lease {
     /// Held for its `Drop` alone.
     _guard: Option<Arc<dyn Any + Send + Sync>>,
+    lender: Option<Arc<dyn Lender>>,
+}
+
+/// Lends more of what a lease is a share of.
+pub(crate) trait Lender: Send + Sync {
+    /// A share of `bytes`, had whether they fit or not.
+    fn charge(&self, bytes: usize) -> Lease;
 }
 
 impl Lease {
@@ -23,7 +30,19 @@ impl Lease {
 
     /// A lease that drops `guard` with its last clone.
     pub fn new(guard: impl Any + Send + Sync) -> Self {
-        Self { _guard: Some(Arc::new(guard)) }
+        Self { _guard: Some(Arc::new(guard)), lender: None }
+    }
+
+    /// The same lease, which `lender` has given.
+    #[cfg(feature = "client")]
+    pub(crate) fn of(mut self, lender: impl Lender + 'static) -> Self {
+        self.lender = Some(Arc::new(lender));
+        self
+    }
+
+    /// A share of its own for `bytes` that are made of what this one covers.
+    pub(crate) fn more(&self, bytes: usize) -> Lease {
+        self.lender.as_ref().map_or_else(Lease::free, |lender| lender.charge(bytes))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::event::chunk::Lease;
+
 /// A batch in one format.
 #[derive(Debug, Default)]
 pub struct Encoded {
@@ -9,6 +11,8 @@ pub struct Encoded {
     pub bytes: Vec<u8>,
     /// Up to where `bytes` holds whole transactions; `None` when the batch completes none.
     pub complete: Option<usize>,
+    /// The memory of `bytes`, which may live as long as the batch.
+    pub(crate) lease: Lease,
 }
 
 /// How many formats there are to share.

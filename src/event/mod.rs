@@ -16,6 +16,8 @@ pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
 #[cfg(feature = "client")]
 pub(crate) use batch::Mark;
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
+#[cfg(feature = "client")]
+pub(crate) use chunk::Lender;
 pub use chunk::{Chunk, Lease};
 pub use encoded::Encoded;
 pub use relation::{Column, Oid, Relation, ReplicaIdentity};
