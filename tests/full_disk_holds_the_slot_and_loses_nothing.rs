@@ -11,7 +11,7 @@ use walcast::pipeline::Membership;
 use walcast::sinks::file::FileSink;
 use walcast::{ErrorKind, Lsn, Pipeline};
 
-use crate::support::pipeline::{Place, SOON, caught_up, slot_at, source, start};
+use crate::support::pipeline::{Place, Running, SOON, caught_up, slot_at, source, start};
 use crate::support::{History, Primary, Tmpfs, eventually_async, skip, workload};
 
 /// Takes all the room that is left.
@@ -94,12 +94,45 @@ async fn under_the_state() {
     };
     let (primary, place) = (primary(), Place::new());
     let file = place.file("out.jsonl");
-    let pipeline = Pipeline::new(source(&primary.url()), disk.path().join("state"));
-    let running = start(pipeline.sink("out", FileSink::new(&file)).unwrap());
+    let again = || {
+        let pipeline = Pipeline::new(source(&primary.url()), disk.path().join("state"));
+        pipeline.sink("out", FileSink::new(&file)).unwrap()
+    };
+    let running = start(again());
     running.streams().await;
     caught_up(&primary, SOON).await;
-    let ballast = fill(&disk);
     let load = workload::start(&primary, 4, 300);
+    // It comes back by itself.
+    let ballast = fill(&disk);
+    state_fails(&running).await;
+    fs::remove_file(ballast).unwrap();
+    running.wait_for_status("all is well", SOON, |status| status.state_error.is_none()).await;
+    let ballast = fill(&disk);
+    state_fails(&running).await;
+    let stands = slot_at(&primary).await;
+    let size = || fs::metadata(&file).unwrap().len();
+    let had = size();
+    eventually_async("the sink goes on", SOON, async || size() > had).await;
+    assert_eq!(slot_at(&primary).await, stands, "nothing is confirmed that was not saved");
+    // Its end says that not all of it was saved, and the next one goes on from what was.
+    let begin = Instant::now();
+    let error = running.drain().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::State, "{error}");
+    assert!(error.to_string().contains("No space left"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert_eq!(slot_at(&primary).await, stands, "nothing is confirmed that was not saved");
+    fs::remove_file(ballast).unwrap();
+    let running = start(again());
+    running.streams().await;
+    drop(load);
+    caught_up(&primary, SOON).await;
+    running.drain().await.unwrap();
+    let history = History::read(&file);
+    history.assert_matches_log(&primary);
+    history.assert_agrees(&primary, workload::NAMES);
+}
+
+async fn state_fails(running: &Running) {
     running
         .wait_for_status("the state is said to fail", SOON, |status| {
             let full =
@@ -107,19 +140,6 @@ async fn under_the_state() {
             full && !status.is_healthy()
         })
         .await;
-    let stands = slot_at(&primary).await;
-    let size = || fs::metadata(&file).unwrap().len();
-    let had = size();
-    eventually_async("the sink goes on", SOON, async || size() > had).await;
-    assert_eq!(slot_at(&primary).await, stands, "nothing is confirmed that was not saved");
-    fs::remove_file(ballast).unwrap();
-    drop(load);
-    caught_up(&primary, SOON).await;
-    running.wait_for_status("all is well", SOON, |status| status.state_error.is_none()).await;
-    running.drain().await.unwrap();
-    let history = History::read(&file);
-    history.assert_matches_log(&primary);
-    history.assert_agrees(&primary, workload::NAMES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
