@@ -20,7 +20,8 @@ use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
 use crate::net::tcp::Gulps;
 use crate::session::{
-    Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
+    Backlog, GATHER, GATHER_BYTES, Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read,
+    Session, SessionError, Turn,
 };
 
 /// Read buffers are this large, or a smaller share of a small budget.
@@ -113,6 +114,8 @@ pub(crate) struct Wiring {
     pub(crate) budget: Budget,
     /// Present where the link allows reading in gulps.
     pub(crate) gulps: Option<Gulps>,
+    /// Whether a backlog may be read otherwise than the rest.
+    pub(crate) catch_up: bool,
     /// Where frames go.
     pub(crate) feed: mpsc::Sender<Feed>,
     /// What may be reported as done.
@@ -130,11 +133,12 @@ pub(crate) struct Driver<S> {
     session: Session,
     start: Instant,
     pace: Pace,
-    /// What `pace` was when last looked at.
-    catching_up: bool,
     gulps: Option<Gulps>,
     turn: Turn,
-    pause_until: Instant,
+    /// When a pause or a gathering is over.
+    turn_until: Instant,
+    /// Bytes read and not looked at.
+    gathered: usize,
     buffer: ReadBuffer,
     /// What waits for a place in the queue.
     pending: Option<Feed>,
@@ -165,7 +169,14 @@ enum Wake {
 
 impl<S: Socket> Driver<S> {
     pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
-        let allowed = wiring.gulps.is_some();
+        let backlog = match &wiring.gulps {
+            _ if !wiring.catch_up => Backlog::AtOnce,
+            Some(gulps) => {
+                gulps.limit(RECEIVE_BUFFER_BYTES);
+                Backlog::Gulp
+            }
+            None => Backlog::Gather,
+        };
         let (reader, writer) = tokio::io::split(socket);
         let start = wiring.start;
         let limit = wiring.budget.limit();
@@ -175,11 +186,11 @@ impl<S: Socket> Driver<S> {
             writer,
             session: wiring.session,
             start,
-            pace: Pace::new(start.elapsed(), allowed),
-            catching_up: false,
+            pace: Pace::new(start.elapsed(), backlog),
             gulps: wiring.gulps,
             turn: Turn::Read,
-            pause_until: start,
+            turn_until: start,
+            gathered: 0,
             buffer: ReadBuffer::new(wiring.input, capacity),
             pending: None,
             budget: wiring.budget,
@@ -213,8 +224,8 @@ impl<S: Socket> Driver<S> {
             match self.wake().await {
                 Wake::Read(read) => self.on_read(read?, space)?,
                 Wake::Nothing => {
-                    self.turn = self.pace.on_drained(self.start.elapsed(), self.session.lag());
-                    self.begin_turn();
+                    let turn = self.pace.on_drained(self.start.elapsed(), self.session.lag());
+                    self.begin_turn(turn);
                 }
                 Wake::Memory(lease) => self.buffer.renew(lease),
                 Wake::Written(written) => {
@@ -228,11 +239,12 @@ impl<S: Socket> Driver<S> {
                     let progress = *self.progress.borrow_and_update();
                     self.session.on_progress(progress);
                 }
-                Wake::Time => {
-                    if self.turn == Turn::Pause && Instant::now() >= self.pause_until {
-                        self.turn = Turn::Drain;
-                    }
-                }
+                Wake::Time if Instant::now() >= self.turn_until => match self.turn {
+                    Turn::Pause => self.turn = Turn::Drain,
+                    Turn::Gather => self.look(false)?,
+                    Turn::Read | Turn::Drain => {}
+                },
+                Wake::Time => {}
                 Wake::Place => {}
             }
         }
@@ -278,8 +290,8 @@ impl<S: Socket> Driver<S> {
     fn next_deadline(&self) -> Instant {
         let status = self.session.next_time().map_or(Duration::from_secs(3600), |at| at);
         let mut deadline = self.start + status;
-        if self.turn == Turn::Pause {
-            deadline = deadline.min(self.pause_until);
+        if matches!(self.turn, Turn::Pause | Turn::Gather) {
+            deadline = deadline.min(self.turn_until);
         }
         self.finish_by.map_or(deadline, |by| deadline.min(by))
     }
@@ -300,36 +312,42 @@ impl<S: Socket> Driver<S> {
     }
 
     fn on_read(&mut self, bytes: usize, space: usize) -> Result<(), DriverError> {
-        if bytes == 0 {
-            return Err(DriverError::Closed);
-        }
         self.gauges.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.gathered += bytes;
+        let enough = bytes == 0 || self.gathered >= GATHER_BYTES || self.buffer.wanted() > 0;
+        if enough || self.turn != Turn::Gather {
+            self.look(bytes == space)?;
+        }
+        if bytes == 0 { Err(DriverError::Closed) } else { Ok(()) }
+    }
+
+    /// Take what was read, and see how to go on.
+    fn look(&mut self, filled: bool) -> Result<(), DriverError> {
+        let read = Read { bytes: std::mem::take(&mut self.gathered), filled };
         self.take_frames()?;
-        let read = Read { bytes, filled: bytes == space };
-        self.turn = self.pace.on_read(self.start.elapsed(), read, self.session.lag());
-        self.begin_turn();
+        let turn = self.pace.on_read(self.start.elapsed(), read, self.session.lag());
+        self.begin_turn(turn);
         Ok(())
     }
 
-    fn begin_turn(&mut self) {
-        if self.turn == Turn::Pause {
-            self.pause_until = Instant::now() + PAUSE;
+    fn begin_turn(&mut self, turn: Turn) {
+        match turn {
+            Turn::Pause => self.turn_until = Instant::now() + PAUSE,
+            Turn::Gather => self.turn_until = Instant::now() + GATHER,
+            Turn::Read | Turn::Drain => {}
         }
-        let catching_up = self.pace.is_catching_up();
-        if std::mem::replace(&mut self.catching_up, catching_up) == catching_up {
-            return;
+        if (self.turn == Turn::Read) != (turn == Turn::Read) {
+            tracing::debug!(?turn, lag = ?self.session.lag(), "pace");
+            if let Some(gulps) = &self.gulps {
+                gulps.set(self.pace.is_gulping());
+            }
         }
-        tracing::debug!(catching_up, lag = ?self.session.lag(), "pace");
-        match &mut self.gulps {
-            Some(gulps) if catching_up => gulps.begin(RECEIVE_BUFFER_BYTES),
-            Some(gulps) => gulps.end(),
-            None => {}
-        }
+        self.turn = turn;
     }
 
     /// Let the session take what was read, until it needs more or the queue has no place.
     fn take_frames(&mut self) -> Result<(), DriverError> {
-        while self.pending.is_none() {
+        while self.pending.is_none() && (self.turn != Turn::Gather || self.gathered == 0) {
             let now = self.now();
             let Some(output) = self.session.handle_input(now, &mut self.buffer.bytes)? else {
                 break;

@@ -44,7 +44,8 @@ fn wired(limit: usize, start: Instant, elapsed: Duration) -> Wired {
         start,
         input,
         budget: budget.clone(),
-        gulps: None,
+        gulps: Some(Gulps::of_nothing()),
+        catch_up: true,
         feed: feed_in,
         progress,
         request: requested,
@@ -131,4 +132,64 @@ async fn the_clock_goes_on_from_where_the_session_began() {
     assert_eq!((update.len(), update[5]), (39, b'r'));
     it.server.read_buf(&mut update).await.unwrap();
     assert!(begin.elapsed() <= INTERVALS.status * 2, "the next came after {:?}", begin.elapsed());
+}
+
+/// A transaction of about `bytes` that was sent `late` after its commit.
+fn transaction(commit: u64, late: Duration, bytes: usize) -> Chunk {
+    let mut frames = Frames::new();
+    frames.begin_at(commit, -i64::try_from(late.as_micros()).unwrap()).relation(&table());
+    let row = vec![b'x'; bytes];
+    frames.insert(commit - 1, Oid::new(9), &[Value::Text(&row)]).commit(commit);
+    frames.chunk()
+}
+
+impl Wired {
+    /// Send a transaction; how long it takes until it is handed on.
+    async fn handed_on_after(&mut self, commit: u64, late: Duration, bytes: usize) -> Duration {
+        let begin = Instant::now();
+        let chunk = transaction(commit, late, bytes);
+        self.server.write_all(&chunk.bytes).await.unwrap();
+        let mut left = chunk.bytes.len();
+        while left > 0 {
+            let Some(Feed::Frames(chunk)) = self.feed.recv().await else { panic!("no frames") };
+            left -= chunk.bytes.len();
+        }
+        begin.elapsed()
+    }
+}
+
+const BEHIND: Duration = Duration::from_secs(1);
+const CLOSE: Duration = Duration::from_millis(1);
+const STEP: Duration = Duration::from_millis(1);
+
+#[tokio::test(start_paused = true)]
+async fn what_keeps_up_is_handed_on_in_the_turn_it_comes() {
+    let mut it = wired(16 * 1024 * 1024, Instant::now(), Duration::ZERO);
+    for number in 1..500 {
+        let bytes = [50, 20_000, 8_000][number as usize % 3];
+        let took = it.handed_on_after(number * 100, CLOSE, bytes).await;
+        assert_eq!(took, Duration::ZERO, "transaction {number} of {bytes} bytes");
+        tokio::time::sleep(STEP).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_backlog_it_is_live_again() {
+    let mut it = wired(16 * 1024 * 1024, Instant::now(), Duration::ZERO);
+    let mut number = 0;
+    let mut paused = 0;
+    while paused < 5 {
+        number += 1;
+        assert!(number < 200, "a backlog is not recognised");
+        let took = it.handed_on_after(number * 100, BEHIND, 20_000).await;
+        assert!(took <= PAUSE + STEP, "{took:?}");
+        paused += u32::from(took > Duration::ZERO);
+        tokio::time::sleep(STEP).await;
+    }
+    it.handed_on_after(number * 100 + 50, CLOSE, 8_000).await;
+    for live in 1..50 {
+        let took = it.handed_on_after((number + live) * 100, CLOSE, 8_000).await;
+        assert_eq!(took, Duration::ZERO, "transaction {live} after the backlog");
+        tokio::time::sleep(STEP).await;
+    }
 }

@@ -37,6 +37,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 pub async fn sql_connect(config: &ConnectConfig) -> Result<SqlClient, ConnectError> {
     let Opened { dialogue, ready } = connect::open(config, Purpose::Sql).await?;
     let endpoint = dialogue.at;
+    let handshake = dialogue.socket.handshake();
     let handover = Handover::new(dialogue.socket, &ready, &dialogue.inbox);
     let mut handed = tokio_postgres::Config::new();
     // The server has heard who we are: this user name is never sent.
@@ -55,6 +56,7 @@ pub async fn sql_connect(config: &ConnectConfig) -> Result<SqlClient, ConnectErr
         task: ConnectionTask(task),
         end,
         endpoint,
+        handshake,
         parameters: ready.parameters,
         cancel_key: ready.cancel_key,
         config: config.clone(),
@@ -70,6 +72,7 @@ pub struct SqlClient {
     task: ConnectionTask,
     end: watch::Receiver<Option<SqlEnd>>,
     endpoint: Endpoint,
+    handshake: Option<Duration>,
     parameters: ServerParameters,
     cancel_key: CancelKey,
     config: ConnectConfig,
@@ -88,6 +91,11 @@ impl SqlClient {
     /// The server that it is connected to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// How long the TCP handshake took, where that is known.
+    pub(crate) fn handshake(&self) -> Option<Duration> {
+        self.handshake
     }
 
     /// What the server said of itself.

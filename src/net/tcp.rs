@@ -33,7 +33,6 @@ pub(super) struct TcpLink {
 #[derive(Debug)]
 pub(crate) struct Gulps {
     socket: socket2::Socket,
-    shrunk: bool,
     gulping: Arc<AtomicBool>,
 }
 
@@ -75,28 +74,33 @@ impl TcpLink {
 
     pub(super) fn gulps(&self) -> Option<Gulps> {
         let socket = self.stream.as_fd().try_clone_to_owned().ok()?.into();
-        Some(Gulps { socket, shrunk: false, gulping: Arc::clone(&self.gulping) })
+        Some(Gulps { socket, gulping: Arc::clone(&self.gulping) })
     }
 }
 
 impl Gulps {
-    /// Read in gulps from now on. The first time this leaves a receive buffer of about
-    /// `buffer_bytes`, for good.
-    pub(crate) fn begin(&mut self, buffer_bytes: usize) {
-        if !self.shrunk {
-            self.shrunk = true;
-            // Only speed depends on it.
-            if let Err(error) = self.socket.set_recv_buffer_size(buffer_bytes) {
-                tracing::debug!(%error, "the receive buffer keeps its size");
-            }
+    /// Leave a receive buffer of about `bytes`, for good.
+    ///
+    /// Before much has come: room that the peer was promised cannot be taken back. What it sends
+    /// into a buffer made smaller meanwhile is dropped, and comes again after 200 ms.
+    pub(crate) fn limit(&self, bytes: usize) {
+        // Only speed depends on it.
+        if let Err(error) = self.socket.set_recv_buffer_size(bytes) {
+            tracing::debug!(%error, "the receive buffer keeps its size");
         }
-        // Relaxed: who reads a turn too late or too early reads the same bytes.
-        self.gulping.store(true, Ordering::Relaxed);
     }
 
-    /// Take a short read for the end of what is there.
-    pub(crate) fn end(&self) {
-        self.gulping.store(false, Ordering::Relaxed);
+    /// Read in gulps from now on, or take a short read for the end of what is there.
+    pub(crate) fn set(&self, gulping: bool) {
+        // Relaxed: who reads a turn too late or too early reads the same bytes.
+        self.gulping.store(gulping, Ordering::Relaxed);
+    }
+
+    /// A handle that concerns no connection.
+    #[cfg(test)]
+    pub(super) fn of_nothing() -> Self {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        Self { socket, gulping: Arc::default() }
     }
 }
 
@@ -176,7 +180,7 @@ mod tests {
         let (listener, address) = listener();
         let mut link = TcpLink::connect(address).await.unwrap();
         let (mut peer, _) = listener.accept().unwrap();
-        link.gulps().unwrap().begin(64 * 1024);
+        link.gulps().unwrap().set(true);
         let mut read = vec![0; 1024];
         peer.write_all(b"first").unwrap();
         assert_eq!(link.read(&mut read).await.unwrap(), 5);

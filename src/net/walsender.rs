@@ -32,6 +32,11 @@ use crate::{Error, ErrorKind};
 /// How long a command other than CREATE_REPLICATION_SLOT may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How often a link that may be short is tried.
+const PROBES: usize = 8;
+/// A link whose best round trip is longer is not: no server on it is that busy.
+const PROBE_MAX: Duration = Duration::from_millis(5);
+
 /// A command could not be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -191,6 +196,25 @@ impl Walsender {
         self.round_trip
     }
 
+    /// A round trip to the same server was seen elsewhere.
+    pub(crate) fn saw_round_trip(&mut self, took: Option<Duration>) {
+        self.round_trip = self.round_trip.into_iter().chain(took).min();
+    }
+
+    /// Ask for a trifle until the link shows to be short, a few times at most: the server may have
+    /// other things to do than to answer at once.
+    pub(crate) async fn probe_link(&mut self) -> Result<(), CommandError> {
+        const NAME: &str = "SHOW";
+        let doubtful = ROUND_TRIP_MAX..PROBE_MAX;
+        for _ in 0..PROBES {
+            if !self.socket.is_tcp() || !self.round_trip.is_some_and(|it| doubtful.contains(&it)) {
+                break;
+            }
+            self.command(NAME, "SHOW server_version", COMMAND_TIMEOUT).await?;
+        }
+        Ok(())
+    }
+
     /// Ask which cluster and timeline this is.
     ///
     /// # Cancel safety
@@ -285,6 +309,7 @@ impl Walsender {
     ) -> Driver<Socket> {
         let near = self.round_trip.is_some_and(|round_trip| round_trip <= ROUND_TRIP_MAX);
         let gulps = if near { self.socket.gulps() } else { None };
+        tracing::debug!(round_trip = ?self.round_trip, gulps = gulps.is_some(), "link");
         let wiring = wiring(self.session, self.start, self.input, gulps);
         Driver::new(self.socket, wiring)
     }
@@ -300,8 +325,7 @@ impl Walsender {
         let Output::Answer(answer) = self.next_output(name, limit).await? else {
             return Err(CommandError::Answer { command: name, what: "ReadyForQuery" });
         };
-        let took = begin.elapsed();
-        self.round_trip = Some(self.round_trip.map_or(took, |best| best.min(took)));
+        self.saw_round_trip(Some(begin.elapsed()));
         answer.map_err(|source| CommandError::Refused { command: name, source })
     }
 

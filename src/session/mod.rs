@@ -31,7 +31,9 @@ use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame
 use crate::wire::{DecodeError, Reader, ServerError};
 
 pub use assembler::{Assembler, AssemblerOptions, HandedOut};
-pub use pace::{PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn};
+pub use pace::{
+    Backlog, GATHER, GATHER_BYTES, PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
+};
 pub use status::{Feedback, Intervals, Now, Progress};
 
 /// The most bytes of rows that the answer to one command may have.

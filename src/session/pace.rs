@@ -1,21 +1,21 @@
-//! How eagerly to read: at once, or letting the server's sends pile up.
+//! How eagerly to read: at once, or letting data pile up.
 //!
 //! A walsender makes one `send` per message. A reader that always waits wakes at each of them,
 //! which costs the server two thirds of its time. While a backlog is drained over a link without
 //! distance it pays to sleep, let the window close so that the server's sends become appends to its
-//! socket buffer, and then read until nothing is left. [`Pace`] decides from what it is shown: how
-//! much a read brought, how far the stream is behind the commits it carries, and how long a round
-//! trip is.
+//! socket buffer, and then read until nothing is left. Elsewhere it still pays not to hand each
+//! message on by itself. [`Pace`] decides from what it is shown: how much a read brought, and how
+//! far the stream is behind the commits it carries. What the link allows is known beforehand.
 //!
 //! ```text
 //!            backlog: >= 32 KiB per 10 ms, window < 50 ms, lag >= 20 ms
 //!   Live ────────────────────────────────────────────────────────────────► CatchUp
-//!     ▲      lag < 5 ms, or two wake-ups in a row under 16 KiB                │
-//!     └───────────────────────────────────────────────────────────────────────┘
+//!     ▲      lag < 5 ms, or two wake-ups in a row under 16 KiB                │  or
+//!     └───────────────────────────────────────────────────────────────────────┘ Gather
 //! ```
 //!
 //! Over a distance a small window is slower than eager reading, and on Unix sockets there is no
-//! window to close: there the pace is live for ever.
+//! window to close: there what comes is read at once also while a backlog is drained, but gathered.
 
 use std::time::Duration;
 
@@ -27,6 +27,12 @@ pub const PAUSE: Duration = Duration::from_millis(10);
 
 /// The receive buffer that lets the window close well within a pause.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long what comes may be gathered while a backlog is drained.
+pub const GATHER: Duration = Duration::from_millis(5);
+
+/// How much may be gathered.
+pub const GATHER_BYTES: usize = 32 * 1024;
 
 /// A read that brings less says that the backlog is read, for this wake-up.
 const SMALL_READ_BYTES: usize = 16 * 1024;
@@ -42,14 +48,26 @@ const LAG_LEAVE: Duration = Duration::from_millis(5);
 /// Whether to read at once or to sleep between reads.
 #[derive(Debug)]
 pub struct Pace {
-    allowed: bool,
+    backlog: Backlog,
     mode: Mode,
+}
+
+/// How a backlog is drained over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backlog {
+    /// In gulps, with pauses in which it piles up on the server's side.
+    Gulp,
+    /// Read as it comes and handed on in pieces that are worth it.
+    Gather,
+    /// As everything else.
+    AtOnce,
 }
 
 #[derive(Debug)]
 enum Mode {
     Live(Window),
     CatchUp { woken_bytes: usize, small_wakes: u8 },
+    Gather { small_wakes: u8 },
 }
 
 /// What came in since `since`.
@@ -69,6 +87,8 @@ pub enum Turn {
     Drain,
     /// Sleep for [`PAUSE`], then drain.
     Pause,
+    /// Wait for data and read it; hand it on when it is [`GATHER_BYTES`], or after [`GATHER`].
+    Gather,
 }
 
 /// What one read brought.
@@ -81,30 +101,39 @@ pub struct Read {
 }
 
 impl Pace {
-    /// A pace that may catch up if `allowed`, else stays live.
-    pub fn new(now: Duration, allowed: bool) -> Self {
-        Self { allowed, mode: Mode::live(now) }
+    /// A pace for a link over which a backlog is drained as `backlog` says.
+    pub fn new(now: Duration, backlog: Backlog) -> Self {
+        Self { backlog, mode: Mode::live(now) }
     }
 
-    /// Whether the reader is draining a backlog.
-    pub fn is_catching_up(&self) -> bool {
+    /// Whether the reader drains a backlog in gulps.
+    pub fn is_gulping(&self) -> bool {
         matches!(self.mode, Mode::CatchUp { .. })
     }
 
-    /// Data was read, and the stream is `lag` behind the commits it carries.
+    /// Data was read, or has been gathered, and the stream is `lag` behind the commits it carries.
     pub fn on_read(&mut self, now: Duration, read: Read, lag: Option<Duration>) -> Turn {
         match &mut self.mode {
             Mode::Live(window) => {
-                if self.allowed && window.shows_backlog(now, read.bytes, lag) {
-                    self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0 };
-                    return Turn::Pause;
+                if self.backlog == Backlog::AtOnce || !window.shows_backlog(now, read.bytes, lag) {
+                    return Turn::Read;
                 }
-                Turn::Read
+                if self.backlog == Backlog::Gather {
+                    self.mode = Mode::Gather { small_wakes: 0 };
+                    return Turn::Gather;
+                }
+                self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0 };
+                Turn::Pause
             }
             Mode::CatchUp { woken_bytes, .. } => {
                 *woken_bytes += read.bytes;
                 let last = read.bytes < SMALL_READ_BYTES && !read.filled;
                 if last { self.on_drained(now, lag) } else { Turn::Drain }
+            }
+            Mode::Gather { small_wakes } => {
+                let small = read.bytes < SMALL_READ_BYTES;
+                let over = is_over(small_wakes, small, lag);
+                if over { self.go_live(now) } else { Turn::Gather }
             }
         }
     }
@@ -112,15 +141,21 @@ impl Pace {
     /// Nothing was left to read.
     pub fn on_drained(&mut self, now: Duration, lag: Option<Duration>) -> Turn {
         let Mode::CatchUp { woken_bytes, small_wakes } = &mut self.mode else { return Turn::Read };
-        let small = *woken_bytes < SMALL_READ_BYTES;
-        *woken_bytes = 0;
-        *small_wakes = if small { *small_wakes + 1 } else { 0 };
-        if *small_wakes >= 2 || lag.is_some_and(|lag| lag < LAG_LEAVE) {
-            self.mode = Mode::live(now);
-            return Turn::Read;
-        }
-        Turn::Pause
+        let small = std::mem::take(woken_bytes) < SMALL_READ_BYTES;
+        let over = is_over(small_wakes, small, lag);
+        if over { self.go_live(now) } else { Turn::Pause }
     }
+
+    fn go_live(&mut self, now: Duration) -> Turn {
+        self.mode = Mode::live(now);
+        Turn::Read
+    }
+}
+
+/// Whether the backlog is gone, after a wake-up that brought little or not.
+fn is_over(small_wakes: &mut u8, small: bool, lag: Option<Duration>) -> bool {
+    *small_wakes = if small { *small_wakes + 1 } else { 0 };
+    *small_wakes >= 2 || lag.is_some_and(|lag| lag < LAG_LEAVE)
 }
 
 impl Mode {
@@ -169,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_backlog_over_a_short_link_is_drained_in_gulps() {
-        let mut pace = Pace::new(ms(0), true);
+        let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
         assert_eq!(pace.on_read(ms(30), brought(200_000), BEHIND), Turn::Drain);
         assert_eq!(pace.on_drained(ms(30), BEHIND), Turn::Pause);
@@ -177,29 +212,54 @@ mod tests {
 
     #[test]
     fn a_stream_that_keeps_up_is_read_at_once_however_fast_it_is() {
-        assert!(!feed(&mut Pace::new(ms(0), true), Some(ms(1))));
-        assert!(!feed(&mut Pace::new(ms(0), true), None));
+        assert!(!feed(&mut Pace::new(ms(0), Backlog::Gulp), Some(ms(1))));
+        assert!(!feed(&mut Pace::new(ms(0), Backlog::Gulp), None));
+    }
+
+    /// The live pace, whatever the load: each read is followed by waiting for the next one.
+    #[test]
+    fn no_read_of_a_stream_that_keeps_up_is_followed_by_a_pause() {
+        for backlog in [Backlog::Gulp, Backlog::Gather, Backlog::AtOnce] {
+            let mut pace = Pace::new(ms(0), backlog);
+            for read in 1..10_000 {
+                let (bytes, lag) = (300 << (read % 11), ms(read % 20));
+                let turn = pace.on_read(ms(read), brought(bytes), Some(lag));
+                assert_eq!(turn, Turn::Read, "{bytes} bytes, {lag:?} late");
+            }
+        }
     }
 
     #[test]
-    fn over_a_distance_nothing_changes() {
-        assert!(!feed(&mut Pace::new(ms(0), false), BEHIND));
+    fn a_backlog_over_a_distance_is_gathered_until_it_is_gone() {
+        let mut pace = Pace::new(ms(0), Backlog::Gather);
+        assert!(
+            (1..100).any(|read| pace.on_read(ms(read), brought(8_000), BEHIND) == Turn::Gather)
+        );
+        assert!(!pace.is_gulping());
+        assert_eq!(pace.on_read(ms(40), brought(40_000), BEHIND), Turn::Gather);
+        assert_eq!(pace.on_read(ms(45), brought(100), BEHIND), Turn::Gather);
+        assert_eq!(pace.on_read(ms(50), brought(100), BEHIND), Turn::Read);
+    }
+
+    #[test]
+    fn where_nothing_may_be_done_nothing_changes() {
+        assert!(!feed(&mut Pace::new(ms(0), Backlog::AtOnce), BEHIND));
     }
 
     #[test]
     fn a_trickle_after_a_pause_does_not_look_like_a_backlog() {
-        let mut pace = Pace::new(ms(0), true);
+        let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert_eq!(pace.on_read(ms(60_000), brought(100_000), BEHIND), Turn::Read);
     }
 
     #[test]
     fn the_live_pace_returns_when_the_backlog_is_gone() {
-        let mut pace = Pace::new(ms(0), true);
+        let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
         assert_eq!(pace.on_read(ms(40), brought(100), Some(ms(1))), Turn::Read);
-        assert!(!pace.is_catching_up());
+        assert!(!pace.is_gulping());
 
-        let mut pace = Pace::new(ms(0), true);
+        let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
         assert_eq!(pace.on_drained(ms(40), BEHIND), Turn::Pause);
         assert_eq!(pace.on_drained(ms(50), BEHIND), Turn::Read);

@@ -89,6 +89,7 @@ impl Attempt {
         answered("read its settings", check_server(&sql)).await?;
         answered("find the publications", ensure_publications(&sql, &source)).await?;
         let mut walsender = Walsender::connect(&source.connect.at(sql.endpoint())).await?;
+        walsender.saw_round_trip(sql.handshake());
         let system = walsender.identify_system().await?;
         let lineage = walsender.lineage(system.identity).await?;
         if let Some((was, reached)) = self.reached {
@@ -107,6 +108,9 @@ impl Attempt {
             local_only: source.local_only,
         };
         let intervals = answered("read its settings", intervals(&sql, &source)).await?;
+        if source.catch_up {
+            walsender.probe_link().await?;
+        }
         let progress = Progress { flush: start, apply: start };
         let stream = StreamStart { slot: &source.slot, options: &options, progress, intervals };
         if let Err(error) = walsender.start_replication(stream).await {
@@ -128,7 +132,8 @@ impl Attempt {
             start,
             input,
             budget: self.budget,
-            gulps: gulps.filter(|_| catch_up),
+            gulps,
+            catch_up,
             feed: feed_in,
             progress: self.progress,
             request: requested,
