@@ -7,7 +7,7 @@ mod sinks;
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,7 @@ use self::sinks::{Ending, Gauge};
 use crate::workload::PUBLICATION;
 
 /// What a pipeline may hold: the figure that peak memory is set against.
-const MEMORY_BYTES: usize = 32 * 1024 * 1024;
+pub(crate) const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 
 /// What reads, and what becomes of the changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -51,6 +51,9 @@ pub(crate) struct Options {
     /// Read at once, whatever the backlog.
     #[arg(long)]
     pub(crate) eager: bool,
+    /// For how many seconds the sink takes nothing after its first batch.
+    #[arg(long)]
+    pub(crate) block: Option<u64>,
     /// For state and files.
     #[arg(long)]
     pub(crate) directory: PathBuf,
@@ -65,6 +68,9 @@ impl Options {
         command.args(self.text.then_some("--text"));
         command.args(self.eager.then_some("--eager"));
         command.arg("--directory").arg(&self.directory);
+        if let Some(seconds) = self.block {
+            command.args(["--block", &seconds.to_string()]);
+        }
         if let Some(until) = self.until {
             command.args(["--until", &until.to_string()]);
         }
@@ -122,7 +128,8 @@ async fn run_pipeline(options: Options) -> Seen {
     let (trigger, shutdown) = Shutdown::new();
     let state = options.directory.join("state");
     let mut pipeline = Pipeline::new(source(&options), state).memory(MEMORY_BYTES);
-    let (gauge, seen) = Gauge::new(options.until, trigger.clone());
+    let (mut gauge, seen) = Gauge::new(options.until, trigger.clone());
+    gauge.block = options.block.map(Duration::from_secs);
     let file = FileSink::new(options.directory.join("lines.jsonl"));
     let lines = Membership { format: Some("json"), ..Membership::default() };
     pipeline = match options.through {

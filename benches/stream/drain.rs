@@ -1,12 +1,13 @@
 //! One backlog, drained by each consumer in turn, round after round.
 
 use std::path::Path;
+use std::time::Duration;
 
 use super::consumer::{self, Seen, Through};
+use super::distance;
 use super::figures::{median, print_table};
 use super::measured::{self, Cost};
 use super::workload::{Backlog, Link, Workload, drop_slot, pg_recvlogical, walsender_of};
-use crate::support::Primary;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
@@ -22,6 +23,9 @@ pub(crate) struct Options {
     /// Only consumers whose name contains one of these, and those they are compared with.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
+    /// Reach the server over a link with this round-trip time, in milliseconds (needs root).
+    #[arg(long)]
+    round_trip: Option<u32>,
     /// Ask the scheduler to prefer what is measured over everything else (needs root): for a
     /// machine that is not idle.
     #[arg(long)]
@@ -37,27 +41,31 @@ struct Consumer {
 }
 
 #[derive(Clone, Copy)]
-enum How {
-    Recvlogical { link: Link, binary: bool },
-    Walcast { link: Link, binary: bool, through: Through, eager: bool },
+struct How {
+    link: Link,
+    binary: bool,
+    /// `None` for `pg_recvlogical`.
+    through: Option<Through>,
+    eager: bool,
 }
 
 impl How {
-    const fn recv(link: Link) -> How {
-        How::Recvlogical { link, binary: false }
-    }
+    const RECV: How = How { link: Link::Tcp, binary: false, through: None, eager: false };
 
     const fn walcast(through: Through) -> How {
-        How::Walcast { link: Link::Tcp, binary: false, through, eager: false }
+        How { through: Some(through), ..How::RECV }
     }
 
     const fn binary(self) -> How {
-        match self {
-            How::Recvlogical { link, .. } => How::Recvlogical { link, binary: true },
-            How::Walcast { link, through, eager, .. } => {
-                How::Walcast { link, binary: true, through, eager }
-            }
-        }
+        How { binary: true, ..self }
+    }
+
+    const fn eager(self) -> How {
+        How { eager: true, ..self }
+    }
+
+    const fn over(self, link: Link) -> How {
+        How { link, ..self }
     }
 }
 
@@ -67,38 +75,55 @@ const fn consumer(name: &'static str, against: &'static str, how: How) -> Consum
 
 const RECV: &str = "pg_recvlogical text";
 const RECV_UNIX: &str = "pg_recvlogical text, unix";
-const EAGER: How =
-    How::Walcast { link: Link::Tcp, binary: false, through: Through::Null, eager: true };
-const UNIX: How =
-    How::Walcast { link: Link::Unix, binary: false, through: Through::Null, eager: false };
+const RECV_FAR: &str = "pg_recvlogical text, far";
+const NULL: How = How::walcast(Through::Null);
+const FILE: How = How::walcast(Through::File);
+const FAN: How = How::walcast(Through::Fan);
+const STREAM: How = How::walcast(Through::Stream);
+const FAR_BINARY: How = NULL.over(Link::Far).binary();
 
 /// Binary is set against `pg_recvlogical` in text, which is what that does by default.
 const CONSUMERS: &[Consumer] = &[
-    consumer(RECV, RECV, How::recv(Link::Tcp)),
-    consumer("null text", RECV, How::walcast(Through::Null)),
-    consumer("null binary", RECV, How::walcast(Through::Null).binary()),
-    consumer("stream text", RECV, How::walcast(Through::Stream)),
-    consumer("stream binary", RECV, How::walcast(Through::Stream).binary()),
-    consumer("file binary", "null binary", How::walcast(Through::File).binary()),
-    consumer("file text", "null text", How::walcast(Through::File)),
-    consumer("file and 3 null binary", "file binary", How::walcast(Through::Fan).binary()),
-    consumer("pg_recvlogical binary", RECV, How::recv(Link::Tcp).binary()),
-    consumer("null text, eager", RECV, EAGER),
-    consumer(RECV_UNIX, RECV_UNIX, How::recv(Link::Unix)),
-    consumer("null text, unix", RECV_UNIX, UNIX),
-    consumer("null binary, unix", RECV_UNIX, UNIX.binary()),
+    consumer(RECV, RECV, How::RECV),
+    consumer("null text", RECV, NULL),
+    consumer("null binary", RECV, NULL.binary()),
+    consumer("stream text", RECV, STREAM),
+    consumer("stream binary", RECV, STREAM.binary()),
+    consumer("file text", "null text", FILE),
+    consumer("file binary", "null binary", FILE.binary()),
+    consumer("file and 3 null text", "file text", FAN),
+    consumer("file and 3 null binary", "file binary", FAN.binary()),
+    consumer("pg_recvlogical binary", RECV, How::RECV.binary()),
+    consumer("null text, eager", RECV, NULL.eager()),
+    consumer(RECV_UNIX, RECV_UNIX, How::RECV.over(Link::Unix)),
+    consumer("null text, unix", RECV_UNIX, NULL.over(Link::Unix)),
+    consumer("null binary, unix", RECV_UNIX, NULL.over(Link::Unix).binary()),
+    consumer("file text, unix", "null text, unix", FILE.over(Link::Unix)),
+    consumer("file binary, unix", "null binary, unix", FILE.over(Link::Unix).binary()),
+    consumer("file and 3 null binary, unix", "file binary, unix", FAN.over(Link::Unix).binary()),
+    consumer("pg_recvlogical binary, unix", RECV_UNIX, How::RECV.over(Link::Unix).binary()),
+    consumer(RECV_FAR, "null text, eager, far", How::RECV.over(Link::Far)),
+    consumer("null text, eager, far", "null text, eager, far", NULL.over(Link::Far).eager()),
+    consumer("null text, far", "null text, eager, far", NULL.over(Link::Far)),
+    consumer("null binary, eager, far", "null text, eager, far", FAR_BINARY.eager()),
+    consumer("null binary, far", "null binary, eager, far", FAR_BINARY),
 ];
 
 pub(crate) fn run(options: &Options) {
     if options.favor {
         measured::favor(std::process::id());
     }
+    let link = match options.round_trip {
+        Some(millis) if !distance::enter(Duration::from_millis(millis.into())) => return,
+        Some(_) => Link::Far,
+        None => Link::Tcp,
+    };
     let all = [Workload::W1, Workload::W2, Workload::W3];
     let workloads = if options.workloads.is_empty() { &all[..] } else { &options.workloads };
     for &workload in workloads {
         eprintln!("{workload:?}: loading");
-        let backlog = Backlog::make(workload, options.scale);
-        let consumers = chosen(options, workload);
+        let backlog = Backlog::make(workload, options.scale, link);
+        let consumers = chosen(options, workload, link);
         let mut costs: Vec<Vec<Cost>> = consumers.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
             for turn in 0..consumers.len() {
@@ -121,7 +146,7 @@ pub(crate) fn run(options: &Options) {
     }
 }
 
-fn chosen(options: &Options, workload: Workload) -> Vec<&'static Consumer> {
+fn chosen(options: &Options, workload: Workload, link: Link) -> Vec<&'static Consumer> {
     let wanted = |name: &str| {
         options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()))
     };
@@ -130,11 +155,14 @@ fn chosen(options: &Options, workload: Workload) -> Vec<&'static Consumer> {
     let needed = |consumer: &&Consumer| {
         by_name.iter().any(|chosen| chosen.name == consumer.name || chosen.against == consumer.name)
     };
-    // What a link adds, one load shows.
-    let whole = |consumer: &&Consumer| {
-        workload == Workload::W1 || !options.only.is_empty() || !consumer.name.contains("unix")
+    // What a Unix socket adds, one load shows.
+    let all_near = workload == Workload::W1 || !options.only.is_empty();
+    let reached = |consumer: &&Consumer| match consumer.how.link {
+        Link::Far => link == Link::Far,
+        Link::Unix => link != Link::Far && all_near,
+        Link::Tcp => link != Link::Far,
     };
-    CONSUMERS.iter().filter(needed).filter(whole).collect()
+    CONSUMERS.iter().filter(needed).filter(reached).collect()
 }
 
 fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
@@ -142,20 +170,22 @@ fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
     let primary = &backlog.primary;
     backlog.copy_slot(SLOT);
     let directory = tempfile::tempdir().unwrap();
-    let command = match consumer.how {
-        How::Recvlogical { link, binary } => {
+    let How { link, binary, through, eager } = consumer.how;
+    let command = match through {
+        None => {
             let null = Path::new("/dev/null");
             let mut command = pg_recvlogical(primary, SLOT, link, null, Some(&backlog.until));
             command.args(binary.then_some(["-o", "binary=true"]).into_iter().flatten());
             command
         }
-        How::Walcast { link, binary, through, eager } => consumer::Options {
-            url: url(primary, link),
+        Some(through) => consumer::Options {
+            url: link.url(primary),
             slot: SLOT.into(),
             through,
             until: Some(backlog.until.parse().unwrap()),
             text: !binary,
             eager,
+            block: None,
             directory: directory.path().to_owned(),
         }
         .command(),
@@ -178,21 +208,12 @@ fn seen(cost: &Cost) -> Option<Seen> {
     serde_json::from_str(&cost.said).ok()
 }
 
-fn url(primary: &Primary, link: Link) -> String {
-    match link {
-        Link::Tcp => primary.url(),
-        Link::Unix => primary.socket_url(),
-    }
-}
-
 fn report(workload: Workload, backlog: &Backlog, consumers: &[&Consumer], costs: &[Vec<Cost>]) {
     let of =
         |at: usize, what: fn(&Cost) -> f64| median(&costs[at].iter().map(what).collect::<Vec<_>>());
     let row = |at: usize| {
         let consumer = consumers[at];
         let seconds = of(at, |cost| cost.seconds);
-        let bytes =
-            costs[at].iter().find_map(|cost| seen(cost).map(|seen| seen.bytes as f64 / 1e6));
         let other = consumers.iter().position(|other| other.name == consumer.against);
         let ratio = other.map(|other| {
             let pairs = costs[other].iter().zip(&costs[at]);
@@ -202,7 +223,7 @@ fn report(workload: Workload, backlog: &Backlog, consumers: &[&Consumer], costs:
             consumer.name.to_owned(),
             format!("{seconds:.2}"),
             format!("{:.0}k", backlog.rows as f64 / seconds / 1e3),
-            bytes.map_or("-".into(), |bytes| format!("{:.0}", bytes / seconds)),
+            format!("{:.0}", backlog.log_bytes as f64 / seconds / 1e6),
             format!("{:.2}", of(at, |cost| cost.cpu_seconds)),
             format!("{:.2}", of(at, |cost| cost.walsender_cpu_seconds)),
             format!("{:.0}", of(at, |cost| cost.peak_bytes as f64 / 1e6)),
@@ -210,9 +231,23 @@ fn report(workload: Workload, backlog: &Backlog, consumers: &[&Consumer], costs:
             consumer.against.to_owned(),
         ]
     };
-    println!("\n{workload:?}: {} rows, medians of {} rounds\n", backlog.rows, costs[0].len());
-    let heads =
-        ["consumer", "s", "rows/s", "MB/s", "CPU s", "walsender s", "peak MB", "rate", "against"];
+    println!(
+        "\n{workload:?}: {} rows, {:.0} MB of log, medians of {} rounds\n",
+        backlog.rows,
+        backlog.log_bytes as f64 / 1e6,
+        costs[0].len()
+    );
+    let heads = [
+        "consumer",
+        "s",
+        "rows/s",
+        "log MB/s",
+        "CPU s",
+        "walsender s",
+        "peak MB",
+        "rate",
+        "against",
+    ];
     print_table(&heads, &(0..consumers.len()).map(row).collect::<Vec<_>>());
     println!();
 }

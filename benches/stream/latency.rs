@@ -62,7 +62,7 @@ const CONSUMERS: &[Consumer] = &[
 ];
 
 pub(crate) fn run(options: &Options) {
-    let primary = workload::primary();
+    let primary = workload::primary(Link::Tcp);
     primary.sql(TABLES);
     primary.sql(&format!("create publication {PUBLICATION} for all tables"));
     let mut micros: Vec<Vec<f64>> = CONSUMERS.iter().map(|_| Vec::new()).collect();
@@ -123,6 +123,7 @@ fn time(primary: &Primary, consumer: &Consumer, options: &Options) -> Vec<f64> {
             until: None,
             text: true,
             eager: false,
+            block: None,
             directory: directory.path().to_owned(),
         };
         let mut child = Killed(job.command().stdout(Stdio::piped()).spawn().unwrap());

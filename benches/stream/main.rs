@@ -1,7 +1,8 @@
 //! What reading a slot costs, on a real server, beside `pg_recvlogical` in the same run.
 //!
 //! `scripts/bench drain` empties the same backlog with each consumer in turn, `scripts/bench
-//! latency` times single commits on their way to the sink. Every consumer is a process of its own,
+//! latency` times single commits on their way to the sink, `scripts/bench memory` looks at how much
+//! a consumer holds. Every consumer is a process of its own,
 //! so that its CPU time and memory are its own; this program starts them, and is one of them
 //! (`consume`). See `benches/README.md`.
 
@@ -11,10 +12,12 @@
 mod support;
 
 mod consumer;
+mod distance;
 mod drain;
 mod figures;
 mod latency;
 mod measured;
+mod memory;
 mod workload;
 
 use clap::{Parser, Subcommand};
@@ -35,6 +38,8 @@ enum What {
     Drain(drain::Options),
     /// Time single commits on their way to the sink.
     Latency(latency::Options),
+    /// See how much memory a consumer takes, also while its sink blocks.
+    Memory(memory::Options),
     /// Be a consumer.
     #[command(hide = true)]
     Consume(consumer::Options),
@@ -44,6 +49,7 @@ fn main() {
     match Arguments::parse().what {
         What::Drain(options) => drain::run(&options),
         What::Latency(options) => latency::run(&options),
+        What::Memory(options) => memory::run(&options),
         What::Consume(options) => consumer::run(options),
     }
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::distance::FAR;
 use crate::support::{Load, Primary, pgbench_tables};
 
 const W1: &str = include_str!("../workloads/w1.sql");
@@ -32,10 +33,12 @@ pub(crate) struct Backlog {
     /// Everything of the load lies before this, the marker after it.
     pub(crate) until: String,
     pub(crate) rows: u64,
+    /// Of log, from the slot to `until`.
+    pub(crate) log_bytes: u64,
 }
 
 /// The server that every figure is taken on. Nothing waits for a disk.
-pub(crate) fn primary() -> Primary {
+pub(crate) fn primary(link: Link) -> Primary {
     let settings = [
         ("shared_buffers", "2GB"),
         ("logical_decoding_work_mem", "64MB"),
@@ -45,7 +48,13 @@ pub(crate) fn primary() -> Primary {
         ("log_replication_commands", "off"),
         ("wal_sender_timeout", "60s"),
     ];
-    let builder = Primary::builder();
+    let builder = match link {
+        Link::Tcp | Link::Unix => Primary::builder(),
+        Link::Far => Primary::builder()
+            .setting("listen_addresses", "*")
+            .hba("local all,replication all trust")
+            .hba(&format!("host all,replication all {FAR}/32 trust")),
+    };
     let built =
         settings.iter().fold(builder, |builder, (name, value)| builder.setting(name, value));
     let primary = built.start();
@@ -54,9 +63,10 @@ pub(crate) fn primary() -> Primary {
 }
 
 impl Backlog {
-    /// Makes `scale` times the load; 1 is what the figures are given for.
-    pub(crate) fn make(workload: Workload, scale: f64) -> Backlog {
-        let primary = primary();
+    /// Makes `scale` times the load, on a server that is reached over `link`; 1 is what the figures
+    /// are given for.
+    pub(crate) fn make(workload: Workload, scale: f64, link: Link) -> Backlog {
+        let primary = primary(link);
         let times = |count: u64| ((count as f64 * scale) as u64).max(1);
         match workload {
             Workload::W1 | Workload::W3 => primary.sql(W1),
@@ -85,7 +95,12 @@ impl Backlog {
             }
         };
         let until = end_with_marker(&primary);
-        Backlog { primary, until, rows }
+        let log = format!(
+            "select '{until}' - confirmed_flush_lsn from pg_replication_slots
+             where slot_name = 'base'"
+        );
+        let log_bytes = primary.query_one_text(&log).unwrap().parse().unwrap();
+        Backlog { primary, until, rows, log_bytes }
     }
 
     /// A copy of the slot from before the load.
@@ -122,11 +137,23 @@ pub(crate) fn drop_slot(primary: &Primary, slot: &str) {
     primary.sql(&format!("select pg_drop_replication_slot('{slot}')"));
 }
 
-/// How `pg_recvlogical` reaches the server.
+/// How a consumer reaches the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     Tcp,
     Unix,
+    /// TCP over a [`distance`](super::distance).
+    Far,
+}
+
+impl Link {
+    pub(crate) fn url(self, primary: &Primary) -> String {
+        match self {
+            Link::Tcp => primary.url(),
+            Link::Unix => primary.socket_url(),
+            Link::Far => format!("postgres://postgres@{FAR}:{}/postgres", primary.port()),
+        }
+    }
 }
 
 /// `pg_recvlogical` on `slot`, writing to `file`; `until` is where it ends.
@@ -142,6 +169,7 @@ pub(crate) fn pg_recvlogical(
     let host = match link {
         Link::Tcp => "127.0.0.1".to_owned(),
         Link::Unix => primary.socket_dir().display().to_string(),
+        Link::Far => FAR.to_string(),
     };
     command.args(["--host", &host, "--port", &primary.port().to_string()]);
     command.args(["--username", "postgres", "--dbname", "postgres", "--slot", slot]);

@@ -1,6 +1,7 @@
 //! Sinks that see how far they are, and end their pipeline there.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use walcast::Lsn;
 use walcast::event::Batch;
@@ -14,16 +15,21 @@ pub(super) struct Gauge {
     seen: Arc<Mutex<Seen>>,
     until: Option<Lsn>,
     trigger: Trigger,
+    /// How long it takes nothing after its first batch.
+    pub(super) block: Option<Duration>,
 }
 
 impl Gauge {
     /// A sink, and what it sees. It ends the pipeline as [`Seen::take`] says.
     pub(super) fn new(until: Option<Lsn>, trigger: Trigger) -> (Gauge, Arc<Mutex<Seen>>) {
         let seen = Arc::<Mutex<Seen>>::default();
-        (Gauge { seen: Arc::clone(&seen), until, trigger }, seen)
+        (Gauge { seen: Arc::clone(&seen), until, trigger, block: None }, seen)
     }
 
-    fn take(&self, batch: &Batch) {
+    async fn take(&mut self, batch: &Batch) {
+        if let Some(block) = self.block.take() {
+            tokio::time::sleep(block).await;
+        }
         if self.seen.lock().unwrap().take(batch, self.until) {
             self.trigger.drain();
         }
@@ -36,7 +42,7 @@ impl Sink for Gauge {
     }
 
     async fn write(&mut self, batch: Batch) -> Result<(), SinkError> {
-        self.take(&batch);
+        self.take(&batch).await;
         Ok(())
     }
 
@@ -64,7 +70,7 @@ impl<S: Sink> Sink for Ending<S> {
 
     async fn write(&mut self, batch: Batch) -> Result<(), SinkError> {
         self.sink.write(batch.clone()).await?;
-        self.gauge.take(&batch);
+        self.gauge.take(&batch).await;
         Ok(())
     }
 
