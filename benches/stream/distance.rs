@@ -1,9 +1,9 @@
 //! A link with a round-trip time, on a machine whose kernel has none to offer.
 //!
 //! What is sent to [`FAR`] leaves through a TUN device, waits, and comes back in with its two
-//! addresses swapped: it then comes from [`FAR`] and is for [`NEAR`], where the server listens. Real
-//! TCP runs over it, with its windows and its congestion control; only the wire is ours. All of it
-//! lives in a network namespace of its own, which needs root.
+//! addresses swapped: it then comes from [`FAR`] and is for [`NEAR`], where the server listens.
+//! Real TCP runs over it, with its windows and its congestion control; only the wire is ours. All
+//! of it lives in a network namespace of its own, which needs root.
 
 use std::collections::VecDeque;
 use std::net::Ipv4Addr;

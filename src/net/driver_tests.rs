@@ -44,7 +44,7 @@ fn wired(limit: usize, start: Instant, elapsed: Duration) -> Wired {
         start,
         input,
         budget: budget.clone(),
-        gulps: Some(Gulps::of_nothing()),
+        gulps: Some(Gulps::of_nothing().unwrap()),
         catch_up: true,
         feed: feed_in,
         progress,

@@ -98,9 +98,9 @@ impl Gulps {
 
     /// A handle that concerns no connection.
     #[cfg(test)]
-    pub(super) fn of_nothing() -> Self {
-        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        Self { socket, gulping: Arc::default() }
+    pub(super) fn of_nothing() -> io::Result<Self> {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        Ok(Self { socket, gulping: Arc::default() })
     }
 }
 
