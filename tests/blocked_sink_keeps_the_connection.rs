@@ -88,7 +88,7 @@ async fn lives_through_a_blocked_sink(block: Block) {
     let (pid, shut) = (primary.query_one_text(PID), Instant::now());
     assert!(pid.is_some());
     eventually_async("the sink was blocked long enough", Duration::from_secs(120), async || {
-        assert_eq!(primary.query_one_text(PID), pid, "the walsender changed");
+        assert_eq!(primary.query_one_text(PID), pid, "the walsender changed:\n{}", primary.log());
         assert!(running.is_running());
         shut.elapsed() > times().1
     })

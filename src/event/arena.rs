@@ -93,14 +93,16 @@ impl Arena {
         }
     }
 
-    /// Give back what was reserved for many more events than came.
+    /// Give back what was reserved for more events than came: a batch may live long.
     pub(crate) fn trim(&mut self) {
-        if self.heads.len() < self.heads.capacity() / 2 {
-            self.heads.shrink_to_fit();
+        fn trim<T>(vector: &mut Vec<T>) {
+            if vector.len() < vector.capacity() - vector.capacity() / 8 {
+                vector.shrink_to_fit();
+            }
         }
-        if self.fields.len() < self.fields.capacity() / 2 {
-            self.fields.shrink_to_fit();
-        }
+        trim(&mut self.heads);
+        trim(&mut self.fields);
+        trim(&mut self.transactions);
     }
 
     /// The bytes the vectors take, with what the batch itself costs.

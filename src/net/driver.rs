@@ -33,6 +33,8 @@ const BUFFERS_PER_BUDGET: usize = 64;
 const RESERVE_PER_RUN: usize = 3;
 /// How many runs of frames may wait to be decoded.
 pub(crate) const QUEUED_RUNS: usize = 8;
+/// How long a small receive buffer may go unread before it needs more room.
+const STANDSTILL: Duration = Duration::from_millis(200);
 /// How long the server may take to end the stream that we end.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -137,6 +139,7 @@ pub(crate) struct Driver<S> {
     turn: Turn,
     /// When a pause or a gathering is over.
     turn_until: Instant,
+    receive_buffer: ReceiveBuffer,
     /// Bytes read and not looked at.
     gathered: usize,
     buffer: ReadBuffer,
@@ -152,6 +155,15 @@ pub(crate) struct Driver<S> {
     finish_by: Option<Instant>,
     finished: bool,
     gauges: Arc<Gauges>,
+}
+
+/// How large the kernel's receive buffer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ReceiveBuffer {
+    /// As the kernel finds right, or as much as it gives.
+    Kernels,
+    /// Small since the first gulp, and unread since then, if it is.
+    Small { unread_since: Option<Instant> },
 }
 
 /// What the driver woke up for.
@@ -171,10 +183,7 @@ impl<S: Socket> Driver<S> {
     pub(crate) fn new(socket: S, wiring: Wiring) -> Self {
         let backlog = match &wiring.gulps {
             _ if !wiring.catch_up => Backlog::AtOnce,
-            Some(gulps) => {
-                gulps.limit(RECEIVE_BUFFER_BYTES);
-                Backlog::Gulp
-            }
+            Some(_) => Backlog::Gulp,
             None => Backlog::Gather,
         };
         let (reader, writer) = tokio::io::split(socket);
@@ -190,6 +199,7 @@ impl<S: Socket> Driver<S> {
             gulps: wiring.gulps,
             turn: Turn::Read,
             turn_until: start,
+            receive_buffer: ReceiveBuffer::Kernels,
             gathered: 0,
             buffer: ReadBuffer::new(wiring.input, capacity),
             pending: None,
@@ -259,6 +269,7 @@ impl<S: Socket> Driver<S> {
         if !may_read || wanted > 0 {
             self.session.not_listening(self.now());
         }
+        self.watch_standstill(stalled || (may_read && wanted > 0));
         let deadline = self.next_deadline();
         let has_output = !self.session.transmit().is_empty();
         tokio::select! {
@@ -293,7 +304,28 @@ impl<S: Socket> Driver<S> {
         if matches!(self.turn, Turn::Pause | Turn::Gather) {
             deadline = deadline.min(self.turn_until);
         }
+        if let ReceiveBuffer::Small { unread_since: Some(since) } = self.receive_buffer {
+            deadline = deadline.min(since + STANDSTILL);
+        }
         self.finish_by.map_or(deadline, |by| deadline.min(by))
+    }
+
+    /// Note whether reading stands still, and end the gulps where it goes on: it is the sinks then
+    /// that bound the speed.
+    fn watch_standstill(&mut self, still: bool) {
+        let ReceiveBuffer::Small { unread_since } = &mut self.receive_buffer else { return };
+        if !still {
+            *unread_since = None;
+            return;
+        }
+        let since = *unread_since.get_or_insert_with(Instant::now);
+        if since.elapsed() >= STANDSTILL {
+            if let Some(gulps) = self.gulps.take() {
+                gulps.relieve();
+                gulps.set(false);
+            }
+            self.receive_buffer = ReceiveBuffer::Kernels;
+        }
     }
 
     fn on_request(&mut self, request: Request) {
@@ -339,6 +371,10 @@ impl<S: Socket> Driver<S> {
         if (self.turn == Turn::Read) != (turn == Turn::Read) {
             tracing::debug!(?turn, lag = ?self.session.lag(), "pace");
             if let Some(gulps) = &self.gulps {
+                if self.pace.is_gulping() && self.receive_buffer == ReceiveBuffer::Kernels {
+                    gulps.limit(RECEIVE_BUFFER_BYTES);
+                    self.receive_buffer = ReceiveBuffer::Small { unread_since: None };
+                }
                 gulps.set(self.pace.is_gulping());
             }
         }

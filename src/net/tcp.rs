@@ -81,13 +81,24 @@ impl TcpLink {
 impl Gulps {
     /// Leave a receive buffer of about `bytes`, for good.
     ///
-    /// Before much has come: room that the peer was promised cannot be taken back. What it sends
-    /// into a buffer made smaller meanwhile is dropped, and comes again after 200 ms.
+    /// Room that the peer was promised cannot be taken back: what it sends into a buffer made
+    /// smaller meanwhile is dropped once, and comes again after 200 ms.
     pub(crate) fn limit(&self, bytes: usize) {
         // Only speed depends on it.
         if let Err(error) = self.socket.set_recv_buffer_size(bytes) {
             tracing::debug!(%error, "the receive buffer keeps its size");
         }
+    }
+
+    /// Give a buffer that was limited more room, for good.
+    ///
+    /// A buffer of a fixed size that nobody reads overflows: small messages take more of it than
+    /// they count for in the window that the peer was promised. The kernel then takes nothing from
+    /// the peer any more, not even that it has received what we sent; our own segments are sent
+    /// again and again, ever more seldom, and no status update gets through.
+    pub(crate) fn relieve(&self) {
+        const ROOM_BYTES: usize = 1024 * 1024;
+        self.limit(ROOM_BYTES);
     }
 
     /// Read in gulps from now on, or take a short read for the end of what is there.
