@@ -54,7 +54,7 @@ async fn while_it_blocks_or_afterwards() {
         primary.wait_for_sql(&more(noted(), 50), SOON).await;
         gate.send_replace(true);
         primary.wait_for_sql(&more(noted(), 500), SOON).await;
-        drop(load);
+        load.stop();
         caught_up(&primary, Duration::from_secs(10)).await;
         gate.send_replace(false);
         let skipped = |at_least: u64| {

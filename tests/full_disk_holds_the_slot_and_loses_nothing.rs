@@ -60,7 +60,7 @@ async fn under_the_file_sink() {
             looks.push((slot, last_end(&file)));
         }
         fs::remove_file(ballast).unwrap();
-        drop(load);
+        load.stop();
         caught_up(&primary, SOON).await;
     }
     running.drain().await.unwrap();
@@ -124,7 +124,7 @@ async fn under_the_state() {
     fs::remove_file(ballast).unwrap();
     let running = start(again());
     running.streams().await;
-    drop(load);
+    load.stop();
     caught_up(&primary, SOON).await;
     running.drain().await.unwrap();
     let history = History::read(&file);

@@ -56,7 +56,7 @@ fn tables_of(primary: &Primary, names: &[&str]) -> oracle::Tables {
     names.iter().map(|name| (String::from(*name), oracle::table(primary, name))).collect()
 }
 
-fn loads(primary: &Primary) -> [Load; 2] {
+fn loads(primary: &Primary) -> [Load<'_>; 2] {
     let bank = Load::on(primary).clients(2).rate(100).seconds(3600).start();
     [workload::start(primary, 4, 200), bank]
 }
@@ -88,7 +88,7 @@ fn killed_with_sigkill() {
         let ended = running.kill();
         assert_eq!(ended.code(), None, "it ended by itself: {}", ended.stderr);
     }
-    drop(loads);
+    loads.into_iter().for_each(Load::stop);
     finish(&primary, &place, before);
 }
 
@@ -114,6 +114,6 @@ fn restarted_in_order() {
         let confirmed = primary.query_one_text(query).unwrap().parse().unwrap();
         assert!(end.is_some_and(|end| end <= confirmed), "{end:?} is in, {confirmed} confirmed");
     }
-    drop(loads);
+    loads.into_iter().for_each(Load::stop);
     finish(&primary, &place, before);
 }

@@ -41,7 +41,7 @@ async fn survives(times: usize, mut trouble: impl AsyncFnMut(&Primary, &Proxy)) 
         let more = format!("(select count(*) from txlog) > {}", before + 50);
         primary.wait_for_sql(&more, SOON).await;
         trouble(&primary, &proxy).await;
-        drop(load);
+        load.stop();
         caught_up(&primary, Duration::from_secs(60)).await;
     }
     let status = running.status().await;

@@ -25,7 +25,7 @@ pub(crate) struct LoadBuilder<'a> {
     scripts: Vec<String>,
 }
 
-impl LoadBuilder<'_> {
+impl<'a> LoadBuilder<'a> {
     pub(crate) fn clients(self, clients: u32) -> Self {
         self.option("--client", clients)
     }
@@ -56,7 +56,8 @@ impl LoadBuilder<'_> {
         self
     }
 
-    pub(crate) fn start(self) -> Load {
+    pub(crate) fn start(self) -> Load<'a> {
+        let name = format!("load-{:016x}", rand::random::<u64>());
         let (mut command, container) = pgbench(self.primary);
         command.args(["--no-vacuum", "--protocol", "prepared"]).args(&self.arguments);
         let mut files = Vec::new();
@@ -65,23 +66,27 @@ impl LoadBuilder<'_> {
             command.arg("--file").arg(&file);
             files.push(file);
         }
-        command.arg("postgres").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.arg(format!("dbname=postgres application_name={name}"));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().expect("pgbench starts");
-        Load { child: Some(child), container, files }
+        Load { primary: self.primary, name, child: Some(child), container, files }
     }
 }
 
 /// pgbench at work; stopped on drop. It also ends by itself when its server is gone.
-pub(crate) struct Load {
+pub(crate) struct Load<'a> {
+    primary: &'a Primary,
+    /// What its sessions call themselves.
+    name: String,
     child: Option<Child>,
     /// Set when it runs in a container, where only the engine can stop it.
     container: Option<String>,
     files: Vec<PathBuf>,
 }
 
-impl Load {
+impl<'a> Load<'a> {
     /// pgbench against `primary`; one client and ten transactions unless told otherwise.
-    pub(crate) fn on(primary: &Primary) -> LoadBuilder<'_> {
+    pub(crate) fn on(primary: &'a Primary) -> LoadBuilder<'a> {
         LoadBuilder { primary, arguments: Vec::new(), scripts: Vec::new() }
     }
 
@@ -104,12 +109,17 @@ impl Load {
         digits.parse().unwrap_or_else(|_| panic!("pgbench counted nothing: {said}"))
     }
 
-    /// Stops it now; transactions in flight are rolled back.
-    pub(crate) fn stop(self) {}
-}
+    /// Stops it. What its sessions were at may still commit: it is over when they are.
+    pub(crate) fn stop(mut self) {
+        self.kill();
+        let gone = format!(
+            "not exists (select from pg_stat_activity where application_name = '{}')",
+            self.name
+        );
+        self.primary.wait_for_sql_blocking(&gone, Duration::from_secs(30));
+    }
 
-impl Drop for Load {
-    fn drop(&mut self) {
+    fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Some(container) = &self.container {
                 let mut kill = Command::new("docker");
@@ -119,6 +129,12 @@ impl Drop for Load {
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+}
+
+impl Drop for Load<'_> {
+    fn drop(&mut self) {
+        self.kill();
         for file in &self.files {
             let _ = fs::remove_file(file);
         }

@@ -68,7 +68,7 @@ pub(crate) fn tables(primary: &Primary) {
 }
 
 /// Endless load on [`tables`] by `clients`, at most `rate` transactions per second in all.
-pub(crate) fn start(primary: &Primary, clients: u32, rate: u32) -> Load {
+pub(crate) fn start(primary: &Primary, clients: u32, rate: u32) -> Load<'_> {
     let script = "call work(:client_id);";
     Load::on(primary).clients(clients).rate(rate).seconds(3600).script(script).start()
 }
