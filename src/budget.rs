@@ -27,9 +27,10 @@ struct Shared {
     large: AtomicUsize,
     /// The most that was ever held.
     peak: AtomicUsize,
-    /// Wakes the reader when bytes come back.
+    /// Wakes those who wait when bytes come back.
     freed: Notify,
-    /// Whether the reader waits.
+    /// How many wait, and whether any does.
+    waiting: AtomicUsize,
     contended: watch::Sender<bool>,
 }
 
@@ -53,6 +54,7 @@ impl Budget {
             large: AtomicUsize::new(0),
             peak: AtomicUsize::new(0),
             freed: Notify::new(),
+            waiting: AtomicUsize::new(0),
             contended: watch::Sender::new(false),
         };
         Self { shared: Arc::new(shared) }
@@ -168,14 +170,20 @@ struct Waiting<'a>(&'a Shared);
 
 impl<'a> Waiting<'a> {
     fn new(shared: &'a Shared) -> Self {
-        shared.contended.send_replace(true);
+        // Told under the channel's lock, so that the last word is the latest.
+        shared.contended.send_modify(|contended| {
+            shared.waiting.fetch_add(1, Ordering::Relaxed);
+            *contended = true;
+        });
         Self(shared)
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        self.0.contended.send_replace(false);
+        self.0.contended.send_modify(|contended| {
+            *contended = self.0.waiting.fetch_sub(1, Ordering::Relaxed) > 1;
+        });
     }
 }
 
@@ -203,6 +211,22 @@ mod tests {
         assert_eq!(budget.held(), 73);
         drop((lease, most));
         assert_eq!((budget.held(), budget.peak()), (0, 78));
+    }
+
+    #[tokio::test]
+    async fn contention_lasts_as_long_as_anyone_waits() {
+        let budget = Budget::new(80);
+        let most: Vec<_> = (0..8).map(|_| budget.try_lend(10).unwrap()).collect();
+        let mut one = Box::pin(budget.lend(5));
+        let mut other = Box::pin(budget.lend(5));
+        for waiter in [&mut one, &mut other] {
+            assert!(futures::poll!(waiter).is_pending());
+        }
+        drop(one);
+        assert!(*budget.contention().borrow());
+        drop(most);
+        drop(other.await);
+        assert!(!*budget.contention().borrow());
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub use name::{
     quote_identifier, quote_literal,
 };
 #[cfg(feature = "client")]
+pub use net::Streaming;
+#[cfg(feature = "client")]
 pub use pipeline::Pipeline;
 #[cfg(feature = "client")]
 pub use shutdown::Shutdown;

@@ -27,6 +27,7 @@ mod run_feeds_files_and_drains;
 mod server_restart_and_broken_links_lose_nothing;
 mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;
+mod streamed_transactions_arrive_as_any_other;
 mod tail_prints_what_was_committed;
 mod the_demo_shows_that_nothing_is_lost;
 mod the_examples_do_what_they_say;

@@ -21,6 +21,7 @@ impl Config {
         let settings = &self.pipeline;
         let mut pipeline = Pipeline::new(self.stream_source(), &settings.state)
             .memory(in_memory(settings.memory.bytes()))
+            .spill(settings.spill.bytes())
             .drain_timeout(settings.drain_timeout);
         if let Some(quorum) = settings.quorum {
             pipeline = pipeline.quorum(quorum.get());

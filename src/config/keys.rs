@@ -111,7 +111,7 @@ const SOURCE: &[Key] = &[
         .like("create = \"tables\", tables = [\"public.orders\"]"),
     Key::new("snapshot", words(&["never"], &["initial", "only"]), "Whether rows that exist already are read first.")
         .or("never"),
-    Key::new("streaming", words(&["auto", "off"], &["on", "parallel"]), "Whether the server sends transactions before they commit; `auto` is the best this build and the server can do.")
+    Key::new("streaming", words(&["auto", "off", "on", "parallel"], &[]), "Whether the server sends large transactions before they commit; `auto` is `on`. What is delivered is the same.")
         .or("auto"),
     Key::new("two_phase", Shape::FlagLater, "Whether prepared transactions are sent at PREPARE.")
         .or("false"),

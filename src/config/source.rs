@@ -10,7 +10,7 @@ use super::error::{ProblemKind, shown};
 use super::reading::Written;
 use super::table::Table;
 use crate::name::{PublicationName, SlotName};
-use crate::net::ConnectConfig;
+use crate::net::{ConnectConfig, Streaming};
 use crate::publication::PublicationTables;
 use crate::stream::{Source, WireFormat};
 use crate::table_pattern::TablePattern;
@@ -34,6 +34,8 @@ pub struct SourceConfig {
     pub messages: Vec<String>,
     /// How values travel.
     pub format: WireFormat,
+    /// Whether the server sends large transactions before they commit.
+    pub streaming: Streaming,
 }
 
 impl SourceConfig {
@@ -48,6 +50,7 @@ impl SourceConfig {
             .format(self.format)
             .messages(self.messages.clone())
             .local_only(self.local_only)
+            .streaming(self.streaming)
             .status_interval(status_interval)
     }
 }
@@ -63,7 +66,7 @@ pub struct SlotOptions {
 
 /// Read `[source]`.
 pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
-    for only_one_choice_yet in ["snapshot", "streaming", "on_slot_loss", "new_tables"] {
+    for only_one_choice_yet in ["snapshot", "on_slot_loss", "new_tables"] {
         table.word(only_one_choice_yet);
     }
     table.flag("two_phase");
@@ -80,6 +83,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
     let origin = table.word("origin");
     let messages = table.texts("messages");
     let format = table.word("format");
+    let streaming = table.word("streaming");
     Some(SourceConfig {
         connect: connect?,
         slot: slot?.value,
@@ -92,6 +96,12 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
             "binary" => WireFormat::Binary,
             "text" => WireFormat::Text,
             _ => WireFormat::Auto,
+        },
+        streaming: match streaming? {
+            "off" => Streaming::Off,
+            "on" => Streaming::On,
+            "parallel" => Streaming::Parallel,
+            _ => Streaming::Auto,
         },
     })
 }

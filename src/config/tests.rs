@@ -103,7 +103,7 @@ slot_options = { failover = true, two_phase = false, temporary = false }
 publication = ["shop"]
 publication_options = { create = "tables", tables = ["public.orders", "shop.*"] }
 snapshot = "never"
-streaming = "off"
+streaming = "parallel"
 two_phase = false
 origin = "none"
 messages = ["outbox", "audit"]
@@ -149,6 +149,7 @@ required = false
     assert!(config.source.local_only && config.source.slot_options.failover);
     assert_eq!(config.pipeline.quorum.map(usize::from), Some(1));
     assert_eq!(config.pipeline.memory, ByteSize::new(1 << 20));
+    assert_eq!(config.source.streaming, crate::Streaming::Parallel);
     assert_eq!(config.sinks[0].timeout, Duration::from_secs(20));
     assert_eq!(config.sinks[0].retry.attempts.map(u32::from), Some(5));
     let SinkKind::File(file) = &config.sinks[0].kind else { panic!("a file sink") };
@@ -294,11 +295,6 @@ fn what_this_build_lacks_is_refused_by_name() {
         r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#;
     for (anchor, line, expected) in [
         ("slot =", r#"snapshot = "initial""#, snapshot),
-        (
-            "slot =",
-            r#"streaming = "on""#,
-            r#"4:1: source.streaming: "on" is not in this build yet; available: "auto", "off""#,
-        ),
         (
             "slot =",
             "two_phase = true",

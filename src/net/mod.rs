@@ -30,6 +30,7 @@ mod settings_error;
 mod socket;
 mod sql;
 mod sql_error;
+mod start;
 mod startup;
 mod tcp;
 mod tls;
@@ -47,8 +48,7 @@ pub use socket::Socket;
 pub use sql::{SqlClient, SqlEnd, cancel, sql_connect};
 pub use sql_error::SqlError;
 pub(crate) use sql_error::is_shutdown;
+pub(crate) use start::StreamStart;
+pub use start::{Format, StreamOptions, Streaming};
 pub use startup::{CancelKey, ServerParameters};
-pub(crate) use walsender::StreamStart;
-pub use walsender::{
-    CommandError, CreatedSlot, Format, SlotKind, StreamOptions, SystemIdentification, Walsender,
-};
+pub use walsender::{CommandError, CreatedSlot, SlotKind, SystemIdentification, Walsender};

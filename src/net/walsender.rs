@@ -18,14 +18,13 @@ use super::error::ConnectError;
 use super::replication::connect_replication;
 use super::socket::Socket;
 use super::sql::cancel;
+use super::start::{StreamStart, start_command};
 use super::startup::{CancelKey, ServerParameters};
 use super::tcp::Gulps;
 use crate::lineage::{Lineage, LineageError};
 use crate::lsn::Lsn;
-use crate::name::{PublicationName, ServerIdentity, SlotName, SystemId, Timeline};
-use crate::session::{
-    Intervals, Now, Output, Progress, ROUND_TRIP_MAX, Rows, Session, SessionError,
-};
+use crate::name::{ServerIdentity, SlotName, SystemId, Timeline};
+use crate::session::{Now, Output, ROUND_TRIP_MAX, Rows, Session, SessionError};
 use crate::wire::ServerError;
 use crate::{Error, ErrorKind};
 
@@ -114,37 +113,6 @@ pub struct SlotKind {
 pub struct CreatedSlot {
     /// Everything that commits after this is in the slot.
     pub consistent_point: Lsn,
-}
-
-/// How changes are sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Format {
-    /// Each type's binary output.
-    Binary,
-    /// Each type's text output.
-    Text,
-}
-
-/// The options of a stream.
-#[derive(Debug, Clone)]
-pub struct StreamOptions {
-    /// Whose tables are streamed.
-    pub publications: Vec<PublicationName>,
-    /// How values are sent.
-    pub format: Format,
-    /// Whether logical messages are sent.
-    pub messages: bool,
-    /// Whether changes that came from other nodes are left out (PostgreSQL 16 and newer).
-    pub local_only: bool,
-}
-
-/// Where and with what a stream starts.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct StreamStart<'a> {
-    pub(crate) slot: &'a SlotName,
-    pub(crate) options: &'a StreamOptions,
-    pub(crate) progress: Progress,
-    pub(crate) intervals: Intervals,
 }
 
 /// A walsender session between commands.
@@ -363,32 +331,6 @@ impl Walsender {
     }
 }
 
-fn start_command(name: &str, start: StreamStart<'_>, major_version: u32) -> String {
-    let StreamStart { slot, options, progress, .. } = start;
-    // An identifier list inside a literal: both quotings apply.
-    let list: Vec<String> = options
-        .publications
-        .iter()
-        .map(|name| format!("\"{}\"", name.as_str().replace('"', "\"\"")))
-        .collect();
-    let list = list.join(",").replace('\'', "''");
-    let mut command = format!(
-        "{name} SLOT \"{slot}\" LOGICAL {} (\"proto_version\" '1', \"publication_names\" '{list}'",
-        progress.flush
-    );
-    if options.format == Format::Binary {
-        command.push_str(", \"binary\" 'true'");
-    }
-    if options.messages {
-        command.push_str(", \"messages\" 'true'");
-    }
-    if options.local_only && major_version >= 16 {
-        command.push_str(", \"origin\" 'none'");
-    }
-    command.push(')');
-    command
-}
-
 fn cell<T: std::str::FromStr>(
     rows: &Rows,
     column: usize,
@@ -431,37 +373,5 @@ impl From<CommandError> for Error {
                 Error::permanent(ErrorKind::Protocol, error)
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn publication_names_are_quoted_twice() {
-        let options = StreamOptions {
-            publications: vec![
-                PublicationName::new("plain").unwrap(),
-                PublicationName::new("it's \"odd\"").unwrap(),
-            ],
-            format: Format::Binary,
-            messages: false,
-            local_only: true,
-        };
-        let at = Lsn::new(0x1_0000_0000);
-        let slot = SlotName::new("s").unwrap();
-        let second = Duration::from_secs(1);
-        let start = StreamStart {
-            slot: &slot,
-            options: &options,
-            progress: Progress { flush: at, apply: at },
-            intervals: Intervals { status: second, silence: second },
-        };
-        assert_eq!(
-            start_command("START_REPLICATION", start, 15),
-            "START_REPLICATION SLOT \"s\" LOGICAL 1/0 (\"proto_version\" '1', \
-             \"publication_names\" '\"plain\",\"it''s \"\"odd\"\"\"', \"binary\" 'true')"
-        );
     }
 }

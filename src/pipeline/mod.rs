@@ -33,6 +33,10 @@ pub use error::PipelineError;
 
 /// The file in the state directory that says how far everyone is.
 const CHECKPOINT: &str = "checkpoint";
+/// The directory in it for open transactions that do not fit the memory.
+const SPILL: &str = "spill";
+/// Bytes on disk for them by default.
+const SPILL_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
 /// Bytes in flight by default.
 const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;
 /// The least that a pipeline can work with.
@@ -55,6 +59,7 @@ pub struct Pipeline {
     source: Source,
     state: PathBuf,
     memory: usize,
+    spill: u64,
     quorum: Option<usize>,
     drain_timeout: Duration,
     sinks: Vec<Member>,
@@ -105,6 +110,7 @@ impl Pipeline {
             source,
             state: state.into(),
             memory: MEMORY_DEFAULT,
+            spill: SPILL_DEFAULT,
             quorum: None,
             drain_timeout: Duration::from_secs(10),
             sinks: Vec::new(),
@@ -138,6 +144,14 @@ impl Pipeline {
     /// The bound on bytes in flight: 64 MiB by default, 1 MiB at least.
     pub fn memory(mut self, bytes: usize) -> Self {
         self.memory = bytes.max(MEMORY_MIN);
+        self
+    }
+
+    /// The bound on bytes on disk for large transactions that have not committed: 8 GiB by default.
+    /// With 0 there are none; past it the server keeps them, see
+    /// [`Source::streaming`](Source::streaming).
+    pub fn spill(mut self, bytes: u64) -> Self {
+        self.spill = bytes;
         self
     }
 

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::bookkeeper::Bookkeeper;
 use super::error::PipelineError;
 use super::wire_thread::WireThread;
-use super::{CHECKPOINT, Member, Pipeline};
+use super::{CHECKPOINT, Member, Pipeline, SPILL};
 use crate::budget::Budget;
 use crate::checkpoint::{
     Checkpoint, Checkpointer, FileStore, OriginFilter, SinkProgress, StreamOptions,
@@ -42,8 +42,12 @@ const IDLE_RETRY: Duration = Duration::from_millis(100);
 const LAST_SAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()> {
-    let Pipeline { source, state, memory, quorum, drain_timeout, sinks, monitor } = pipeline;
+    let Pipeline { mut source, state, memory, spill, quorum, drain_timeout, sinks, monitor } =
+        pipeline;
     let state = StateDir::open(state)?;
+    if spill > 0 && source.spill.is_none() {
+        source = source.spill(state.join(SPILL), spill);
+    }
     let mut checkpointer =
         Checkpointer::open(FileStore::new(state.join(CHECKPOINT))).await.map_err(Error::from)?;
     let thread = WireThread::start()

@@ -27,6 +27,7 @@ use crate::timestamp::Timestamp;
 use crate::wire::DecodeError;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
 use crate::wire::pgoutput::{Message, OldKind, TupleSpan};
+use crate::wire::streaming::StreamMessage;
 
 /// How far a consumer has been served, so that a new connection does not serve it twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -273,10 +274,19 @@ impl Assembler {
                 let spans = spans.then(|| [span(prefix.as_bytes()), span(content)]);
                 self.logical(transactional, lsn, spans)
             }
-            Message::StreamAbort => {
+            // PostgreSQL 18 sends it although nothing is streamed.
+            Message::Stream(StreamMessage::Abort { .. }) => {
                 self.stray_aborts += 1;
                 Ok(())
             }
+            Message::Stream(_) => Err(DecodeError::OutOfPlace {
+                message: "a streamed transaction",
+                place: "although no streaming was asked for",
+            }),
+            Message::Prepared(_) => Err(DecodeError::OutOfPlace {
+                message: "a prepared transaction",
+                place: "although two-phase decoding was not asked for",
+            }),
         }
     }
 

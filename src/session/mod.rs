@@ -20,6 +20,7 @@ mod assembler;
 mod pace;
 mod relations;
 mod status;
+mod streamed;
 
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ pub use pace::{
     Backlog, GATHER, GATHER_BYTES, PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
 };
 pub use status::{Feedback, Intervals, Now, Progress};
+pub use streamed::{Step, Streamed, Unheld};
 
 /// The most bytes of rows that the answer to one command may have.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;

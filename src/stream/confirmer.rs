@@ -24,6 +24,10 @@ pub(super) struct Shared {
     pub(super) gauges: Arc<Gauges>,
     pub(super) budget: Budget,
     pub(super) reconnects: AtomicU64,
+    /// Bytes of open transactions on disk.
+    pub(super) spill_bytes: Arc<AtomicU64>,
+    /// How many connections had a place for open transactions.
+    pub(super) connections: AtomicU64,
 }
 
 /// Says what is durable.
@@ -92,6 +96,11 @@ impl Confirmer {
     /// Bytes read so far.
     pub fn bytes(&self) -> u64 {
         self.shared.gauges.bytes()
+    }
+
+    /// Bytes of open transactions on disk.
+    pub fn spill_bytes(&self) -> u64 {
+        self.shared.spill_bytes.load(Ordering::Relaxed)
     }
 
     /// How often the stream connected again.

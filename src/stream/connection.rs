@@ -21,7 +21,7 @@ use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
 use crate::net::{
     CommandError, DriverError, Feed, Format, Gauges, QUEUED_RUNS, Request, SlotKind, SqlClient,
-    SqlError, StreamOptions, StreamStart, Walsender, Wiring, is_shutdown, sql_connect,
+    SqlError, StreamOptions, StreamStart, Streaming, Walsender, Wiring, is_shutdown, sql_connect,
 };
 use crate::publication::{
     PublicationTables, create_publication, missing_publications, published_tables,
@@ -48,6 +48,8 @@ pub(crate) struct Attempt {
     pub(crate) reached: Option<(ServerIdentity, Lsn)>,
     /// Whether binary was found not to do.
     pub(crate) text: bool,
+    /// Whether large transactions are sent while they run.
+    pub(crate) streaming: Streaming,
     /// Whether a temporary slot was made before, and so is gone.
     pub(crate) temporary_used: bool,
 }
@@ -106,6 +108,7 @@ impl Attempt {
             format,
             messages: !source.messages.is_empty(),
             local_only: source.local_only,
+            streaming: self.streaming,
         };
         let intervals = answered("read its settings", intervals(&sql, &source)).await?;
         if source.catch_up {

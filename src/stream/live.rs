@@ -9,11 +9,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::connection::Connection;
 use super::error::StreamError;
+use super::hold::{Hold, HoldError};
 use super::source::{Source, WireFormat};
-use crate::event::Batch;
+use crate::event::{Batch, Chunk};
 use crate::net::{DriverError, Feed, Format};
 use crate::session::{Assembler, AssemblerOptions, HandedOut, SessionError};
-use crate::wire::SqlState;
+use crate::wire::{DecodeError, SqlState};
 use crate::{Error, ErrorKind};
 
 /// A connection and what is made of its frames.
@@ -21,6 +22,8 @@ use crate::{Error, ErrorKind};
 pub(super) struct Live {
     pub(super) connection: Connection,
     pub(super) assembler: Assembler,
+    /// Where streamed transactions wait for their commit; none when nothing is streamed.
+    hold: Option<Hold>,
     /// Wakes us for idle progress that came too soon after the last.
     idle_at: Option<Pin<Box<Sleep>>>,
 }
@@ -30,7 +33,21 @@ pub(super) enum Next {
     Batch(Batch),
     Idle,
     Text,
+    /// Streamed transactions cannot be held any more.
+    Unstreamed(HoldError),
     Broken(Error),
+}
+
+/// What there is to take in.
+enum Input {
+    /// Frames to assemble.
+    Frames(Chunk),
+    /// As [`Feed::ChangeFollows`].
+    ChangeFollows,
+    /// As [`Feed::MessageFollows`].
+    MessageFollows,
+    /// Nothing more will come.
+    Ended,
 }
 
 /// When idle progress was handed out last, and how long to leave between.
@@ -41,11 +58,16 @@ pub(super) struct Idle {
 }
 
 impl Live {
-    pub(super) fn new(connection: Connection, source: &Source, handed: HandedOut) -> Box<Self> {
+    pub(super) fn new(
+        connection: Connection,
+        source: &Source,
+        handed: HandedOut,
+        hold: Option<Hold>,
+    ) -> Box<Self> {
         let options =
             AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
         let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
-        Box::new(Self { connection, assembler, idle_at: None })
+        Box::new(Self { connection, assembler, hold, idle_at: None })
     }
 
     pub(super) fn poll_next(
@@ -58,32 +80,32 @@ impl Live {
         // A batch that would hold nothing but a change kept back is no batch yet, whatever its
         // size.
         while self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events() {
-            match self.connection.feed.poll_recv(cx) {
-                Poll::Ready(Some(Feed::Frames(chunk))) => {
+            match self.poll_input(cx) {
+                Poll::Ready(Ok(Input::Frames(chunk))) => {
                     if let Err(error) = self.assembler.push(chunk) {
-                        let error = SessionError::from(error);
-                        return Poll::Ready(Next::Broken(Error::permanent(
-                            ErrorKind::Protocol,
-                            error,
-                        )));
+                        return Poll::Ready(not_allowed(error));
                     }
                 }
-                Poll::Ready(Some(Feed::ChangeFollows)) => {
+                Poll::Ready(Ok(Input::ChangeFollows)) => {
                     self.assembler.change_follows();
                     if self.assembler.has_events() {
                         break;
                     }
                 }
-                Poll::Ready(Some(Feed::MessageFollows)) => {
+                Poll::Ready(Ok(Input::MessageFollows)) => {
                     // Two large ones cannot be had at once, wanted or not.
                     if self.connection.budget.is_large(self.assembler.held_bytes()) {
                         self.assembler.change_follows();
                     }
                 }
-                Poll::Ready(None) => {
+                Poll::Ready(Ok(Input::Ended)) => {
                     ended = true;
                     break;
                 }
+                Poll::Ready(Err(HoldError::Decode(error))) => {
+                    return Poll::Ready(not_allowed(error));
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Next::Unstreamed(error)),
                 Poll::Pending => break,
             }
         }
@@ -108,8 +130,30 @@ impl Live {
             self.idle_at = None;
             return Poll::Ready(Next::Idle);
         }
-        // The loop above ended at an empty queue, which wakes us.
+        // The loop above ended at an empty queue or at work on the hold, which wake us.
         Poll::Pending
+    }
+
+    /// What comes next: out of the hold as long as that has something to do, then off the wire.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, HoldError>> {
+        loop {
+            if let Some(hold) = &mut self.hold
+                && let Some(chunk) = ready!(hold.poll(cx))?
+            {
+                return Poll::Ready(Ok(Input::Frames(chunk)));
+            }
+            let feed = ready!(self.connection.feed.poll_recv(cx));
+            return Poll::Ready(Ok(match (feed, &mut self.hold) {
+                (Some(Feed::Frames(chunk)), Some(hold)) => {
+                    hold.push(chunk);
+                    continue;
+                }
+                (Some(Feed::Frames(chunk)), None) => Input::Frames(chunk),
+                (Some(Feed::ChangeFollows), _) => Input::ChangeFollows,
+                (Some(Feed::MessageFollows), _) => Input::MessageFollows,
+                (None, _) => Input::Ended,
+            }));
+        }
     }
 
     /// Whether values come in binary and might as well come in text.
@@ -139,4 +183,9 @@ impl Live {
             _ => Error::permanent(ErrorKind::Server, server),
         })
     }
+}
+
+/// The server sent what the protocol does not allow.
+fn not_allowed(error: DecodeError) -> Next {
+    Next::Broken(Error::permanent(ErrorKind::Protocol, SessionError::from(error)))
 }

@@ -19,9 +19,11 @@ mod backoff;
 mod confirmer;
 mod connection;
 mod error;
+mod hold;
 mod judge;
 mod live;
 mod source;
+mod spill;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -40,7 +42,7 @@ use crate::event::Batch;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
-use crate::net::{Format, Request};
+use crate::net::{Format, Request, Streaming};
 use crate::publication::missing_publications;
 use crate::session::{HandedOut, Progress};
 use crate::{Error, ErrorKind, Result};
@@ -52,7 +54,10 @@ pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
 use connection::{Attempt, Connection, answered};
+use hold::Hold;
 use live::{Idle, Live, Next};
+use spill::Spill;
+pub(crate) use spill::SpillSettings;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -93,6 +98,8 @@ pub struct ReplicationStream {
     created: Option<Lsn>,
     /// Binary was found not to do.
     text: bool,
+    /// Whether large transactions are sent while they run; off once they could not be held.
+    streaming: Streaming,
     backoff: Backoff,
     /// Since when the slot is someone else's, while we try to get it back.
     in_use_since: Option<Instant>,
@@ -160,7 +167,13 @@ impl ReplicationStream {
             gauges: Arc::default(),
             budget: start.budget.clone(),
             reconnects: AtomicU64::new(0),
+            spill_bytes: Arc::default(),
+            connections: AtomicU64::new(0),
         });
+        let streaming = source.first_streaming();
+        if let Some(spill) = &source.spill {
+            spill.wipe().map_err(|error| Error::permanent(ErrorKind::Io, error))?;
+        }
         let attempt = Attempt {
             source: Arc::clone(&source),
             budget: start.budget,
@@ -169,6 +182,7 @@ impl ReplicationStream {
             confirmed: start.confirmed,
             reached: start.reached,
             text: false,
+            streaming,
             temporary_used: false,
         };
         let connection = first_connection(&start.runtime, attempt).await?;
@@ -179,15 +193,17 @@ impl ReplicationStream {
         let identity = connection.lineage.identity();
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
         let idle_gap = IDLE_GAP.min(source.status_interval / 2);
+        let hold = hold_of(&source, &shared, streaming);
         Ok(Self {
             identity,
             created: connection.created,
-            state: State::Streaming(Live::new(connection, &source, handed)),
+            state: State::Streaming(Live::new(connection, &source, handed, hold)),
             source,
             shared,
             runtime: start.runtime,
             handed,
             text: false,
+            streaming,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             in_use_since: None,
             idle_gap,
@@ -286,8 +302,10 @@ impl ReplicationStream {
                             let timeline = self.identity.timeline.as_u32();
                             self.shared.timeline.store(timeline, Ordering::Release);
                             self.in_use_since = None;
-                            self.state =
-                                State::Streaming(Live::new(connection, &self.source, self.handed));
+                            let (source, handed) = (&self.source, self.handed);
+                            let hold = hold_of(source, &self.shared, self.streaming);
+                            let live = Live::new(connection, source, handed, hold);
+                            self.state = State::Streaming(live);
                         }
                         Err(error) => self.retry(error)?,
                     }
@@ -302,6 +320,11 @@ impl ReplicationStream {
                     Next::Text => {
                         self.text = true;
                         self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
+                    }
+                    Next::Unstreamed(error) => {
+                        tracing::warn!("the server keeps open transactions from now on");
+                        self.streaming = Streaming::Off;
+                        self.retry(Error::transient(ErrorKind::Io, error))?;
                     }
                     Next::Broken(error) => self.retry(error)?,
                 },
@@ -388,6 +411,7 @@ impl ReplicationStream {
             confirmed: Some(self.shared.progress.borrow().flush),
             reached: Some((self.identity, handed_out.max(Lsn::new(partial.saturating_add(1))))),
             text: self.text,
+            streaming: self.streaming,
             temporary_used: self.source.temporary,
         }
     }
@@ -403,6 +427,16 @@ impl Stream for ReplicationStream {
         }
         Poll::Ready(polled.transpose())
     }
+}
+
+/// Where a connection's streamed transactions wait, if it has any.
+fn hold_of(source: &Source, shared: &Shared, streaming: Streaming) -> Option<Hold> {
+    let spill = |settings: &SpillSettings| {
+        let generation = shared.connections.fetch_add(1, Ordering::Relaxed);
+        Spill::new(settings.clone(), generation, Arc::clone(&shared.spill_bytes))
+    };
+    let spill = source.spill.as_ref().map(spill);
+    (streaming != Streaming::Off).then(|| Hold::new(shared.budget.clone(), spill))
 }
 
 /// The first connection: what is in the way is told at once, but for a server that is starting and

@@ -1,9 +1,11 @@
 //! What a stream is made from.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::spill::SpillSettings;
 use crate::name::{PublicationName, SlotName};
-use crate::net::{ConnectConfig, Format};
+use crate::net::{ConnectConfig, Format, Streaming};
 use crate::publication::PublicationTables;
 use crate::{Error, ErrorKind, Result};
 
@@ -31,6 +33,8 @@ pub struct Source {
     pub(crate) slot_wait: Duration,
     pub(crate) batch_bytes: usize,
     pub(crate) catch_up: bool,
+    pub(crate) streaming: Streaming,
+    pub(crate) spill: Option<SpillSettings>,
 }
 
 /// How values are sent.
@@ -85,6 +89,8 @@ impl Source {
             slot_wait: Duration::from_secs(10),
             batch_bytes: 256 * 1024,
             catch_up: true,
+            streaming: Streaming::Auto,
+            spill: None,
         }
     }
 
@@ -163,6 +169,26 @@ impl Source {
         self
     }
 
+    /// Whether the server sends large transactions while they run. [`Streaming::Auto`] by default.
+    ///
+    /// Nothing that is handed out depends on it: a streamed transaction is held until it commits.
+    /// When more is held than may be, the stream connects again with [`Streaming::Off`] and stays
+    /// so for the rest of its life: the server then keeps what has not committed.
+    pub fn streaming(mut self, streaming: Streaming) -> Self {
+        self.streaming = streaming;
+        self
+    }
+
+    /// Put streamed transactions that do not fit the memory into `directory`, up to `bytes` in all.
+    ///
+    /// The directory is made when it is missing and is for this stream alone: what a process before
+    /// left there is removed at the start. Without one, streamed transactions may take a quarter of
+    /// the memory. A pipeline has one in its state directory.
+    pub fn spill(mut self, directory: impl Into<PathBuf>, bytes: u64) -> Self {
+        self.spill = Some(SpillSettings { directory: directory.into(), bytes_max: bytes });
+        self
+    }
+
     /// The slot's name.
     pub fn slot(&self) -> &SlotName {
         &self.slot
@@ -176,6 +202,15 @@ impl Source {
     /// How the server is reached.
     pub fn connect_config(&self) -> &ConnectConfig {
         &self.connect
+    }
+
+    /// Whether large transactions are streamed, as far as the settings decide it.
+    pub(crate) fn first_streaming(&self) -> Streaming {
+        match self.streaming {
+            Streaming::Auto if self.spill.is_some() => Streaming::On,
+            Streaming::Auto => Streaming::Off,
+            streaming => streaming,
+        }
     }
 
     pub(crate) fn first_format(&self, all_types_decode: bool) -> Format {

@@ -1,7 +1,7 @@
 //! The frames of a walsender, written by hand.
 //!
-//! Each method appends one CopyData message of pgoutput protocol 1. Nothing is checked: a test may
-//! write what no server would.
+//! Each method appends one CopyData message of pgoutput. Nothing is checked: a test may write what
+//! no server would.
 
 use bytes::{BufMut, BytesMut};
 
@@ -16,6 +16,8 @@ const XID: u32 = 731;
 #[derive(Debug, Default)]
 pub struct Frames {
     bytes: BytesMut,
+    /// What the messages of a stream block carry after their tag.
+    xid: Option<u32>,
 }
 
 /// What the server logged of an old row.
@@ -36,6 +38,46 @@ impl Frames {
     /// What was written since the last call.
     pub fn chunk(&mut self) -> Chunk {
         Chunk { bytes: self.bytes.split().freeze(), lease: Lease::free() }
+    }
+
+    /// A block of the streamed transaction `xid` begins.
+    pub fn stream_start(&mut self, xid: u32, first: bool) -> &mut Self {
+        let mut payload = vec![b'S'];
+        payload.put_u32(xid);
+        payload.put_u8(u8::from(first));
+        self.frame(0, &payload);
+        self.within(xid)
+    }
+
+    /// What follows in the block belongs to this (sub)transaction.
+    pub fn within(&mut self, xid: u32) -> &mut Self {
+        self.xid = Some(xid);
+        self
+    }
+
+    /// The block ends.
+    pub fn stream_stop(&mut self) -> &mut Self {
+        self.xid = None;
+        self.frame(0, b"E")
+    }
+
+    /// The streamed transaction `xid` commits at `commit`, at the server's epoch.
+    pub fn stream_commit(&mut self, xid: u32, commit: u64) -> &mut Self {
+        let mut payload = vec![b'c'];
+        payload.put_u32(xid);
+        payload.put_u8(0);
+        payload.put_u64(commit);
+        payload.put_u64(commit + COMMIT_BYTES);
+        payload.put_i64(0);
+        self.frame(commit, &payload)
+    }
+
+    /// Of the streamed transaction `xid`, `subxid` is rolled back; `xid` itself if they are equal.
+    pub fn stream_abort(&mut self, xid: u32, subxid: u32) -> &mut Self {
+        let mut payload = vec![b'A'];
+        payload.put_u32(xid);
+        payload.put_u32(subxid);
+        self.frame(0, &payload)
     }
 
     /// A keepalive that says the log ends at `end`.
@@ -179,13 +221,17 @@ impl Frames {
     }
 
     fn frame(&mut self, lsn: u64, payload: &[u8]) -> &mut Self {
+        let mut payload = payload.to_vec();
+        if let Some(xid) = self.xid.filter(|_| payload[0] != b'O' && payload[0] != b'S') {
+            payload.splice(1..1, xid.to_be_bytes());
+        }
         self.bytes.put_u8(b'd');
         self.bytes.put_u32(4 + 25 + payload.len() as u32);
         self.bytes.put_u8(b'w');
         self.bytes.put_u64(lsn);
         self.bytes.put_u64(lsn);
         self.bytes.put_i64(0);
-        self.bytes.put_slice(payload);
+        self.bytes.put_slice(&payload);
         self
     }
 }

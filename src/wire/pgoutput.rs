@@ -1,11 +1,14 @@
-//! The messages of `pgoutput`, protocol version 1.
+//! The messages of `pgoutput`, protocol versions 1 to 4.
 //!
 //! [`Message::parse`] reads one message of the plugin's output, as
 //! [documented](https://www.postgresql.org/docs/current/protocol-logicalrep-message-formats.html).
 //! Column values are not copied: each becomes a [`Field`] in a vector that the caller keeps for a
-//! whole batch. A parse remembers nothing; what order messages may come in is the assembler's.
+//! whole batch. A parse remembers nothing; what order messages may come in is the assembler's. The
+//! messages about streamed and prepared transactions are in [`super::streaming`]; those inside a
+//! stream carry a transaction id after their tag, which is taken off before they are read here.
 
 use super::field::{Field, tuple};
+use super::streaming::{PreparedMessage, StreamMessage};
 use super::{DecodeError, Reader};
 use crate::event::Oid;
 use crate::lsn::Lsn;
@@ -95,9 +98,11 @@ pub enum Message<'a> {
         /// When it committed.
         commit_time: Timestamp,
     },
-    /// A streamed transaction was rolled back. PostgreSQL 18 can send this although no transaction
-    /// was streamed.
-    StreamAbort,
+    /// About a transaction that is sent before it commits. PostgreSQL 18 can send a
+    /// [`StreamMessage::Abort`] although nothing is streamed.
+    Stream(StreamMessage),
+    /// About a transaction that is prepared before it commits.
+    Prepared(PreparedMessage<'a>),
 }
 
 /// The body of a Relation message.
@@ -179,9 +184,11 @@ impl<'a> Message<'a> {
             },
             b'T' => Self::truncate(&mut reader)?,
             b'M' => Self::logical(&mut reader)?,
-            b'A' => {
-                reader.rest();
-                Self::StreamAbort
+            tag @ (b'S' | b'E' | b'c' | b'A') => {
+                Self::Stream(StreamMessage::parse(tag, &mut reader)?)
+            }
+            tag @ (b'b' | b'P' | b'K' | b'r' | b'p') => {
+                Self::Prepared(PreparedMessage::parse(tag, &mut reader)?)
             }
             tag => return Err(DecodeError::UnknownTag { field: "pgoutput message", tag }),
         };

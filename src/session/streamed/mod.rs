@@ -1,0 +1,362 @@
+//! Streamed transactions: held until they commit, then handed on like any other.
+//!
+//! [`Streamed`] stands before the [`Assembler`](super::Assembler). What is in no stream block goes
+//! through as it came. What is in one is copied out of the read buffer and held, whole frames in
+//! the order they were sent, by top-level transaction. At Stream Commit the transaction comes out
+//! in the form of protocol 1: Begin, its changes without those of rolled back subtransactions,
+//! Commit. So changes are counted, left out and handed out in one place, and have the same
+//! positions however they travelled. What exceeds the bound on memory is asked to be put elsewhere
+//! and asked for again; where that is, is not known here. Nothing outlives the connection.
+//!
+//! ```text
+//!                Stream Start                        Stream Commit
+//!   Outside ────────────────► Inside       Outside ────────────────► Delivering
+//!      ▲     Stream Stop        │ hold        ▲                         │ recalled, rewritten
+//!      └────────────────────────┘             └─────────────────────────┘
+//! ```
+
+mod described;
+mod held;
+mod rewrite;
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::event::{Chunk, Lease};
+use crate::wire::DecodeError;
+use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
+use crate::wire::pgoutput::Message;
+use crate::wire::streaming::{StreamMessage, streamed_xid};
+use described::Described;
+use held::{Commit, Delivery, Held};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct Streamed {
+    place: Place,
+    held: HashMap<u32, Held>,
+    delivery: Option<Delivery>,
+    /// What was pushed and not taken in, and how far it was.
+    input: Option<(Chunk, usize)>,
+    /// What goes out before anything else is taken in.
+    ready: VecDeque<Step>,
+    /// The most bytes held in memory.
+    memory_max: usize,
+    described: Described,
+    stray_aborts: u64,
+}
+
+/// Where the next frame lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Outside,
+    /// In a block of this transaction.
+    Inside(u32),
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub enum Step {
+    /// Assemble these frames, which are of protocol 1.
+    Assemble(Chunk),
+    /// Keep these frames of transaction `xid`, after those kept before.
+    Spill {
+        /// The top-level transaction.
+        xid: u32,
+        /// Whole frames, in order.
+        frames: Vec<Chunk>,
+    },
+    /// Give the next frames kept of this transaction back through [`Streamed::recalled`].
+    Recall {
+        /// The top-level transaction.
+        xid: u32,
+    },
+    /// Nothing that was kept of this transaction is needed any more.
+    Forget {
+        /// The top-level transaction.
+        xid: u32,
+    },
+    /// Nothing more can be held: read again without streaming.
+    GiveUp(Unheld),
+}
+
+/// Why streamed transactions cannot be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unheld {
+    /// More is held than may be, and nothing of it can be put elsewhere.
+    #[error("open transactions take more than their share of the memory")]
+    Memory,
+    /// A subtransaction of a transaction with logical messages was rolled back. The server says of
+    /// a message only which top-level transaction it is of, so that it may be rolled back or not.
+    #[error("a streamed message cannot be told from one of a subtransaction that was rolled back")]
+    Message,
+}
+
+/// What a run of frames in a stream block ends at.
+enum Until {
+    Input,
+    Stop,
+}
+
+impl Streamed {
+    /// Nothing held yet, and never more in memory than about `memory_max` bytes.
+    pub fn new(memory_max: usize) -> Self {
+        Self {
+            place: Place::Outside,
+            held: HashMap::new(),
+            delivery: None,
+            input: None,
+            ready: VecDeque::new(),
+            memory_max,
+            described: Described::default(),
+            stray_aborts: 0,
+        }
+    }
+
+    /// Take in a run of CopyData messages, once [`poll`](Self::poll) has nothing more to do.
+    pub fn push(&mut self, chunk: Chunk) {
+        debug_assert!(self.input.is_none(), "what was pushed before is taken in first");
+        self.input = Some((chunk, 0));
+    }
+
+    /// The next thing to do; `None` when more input is needed. `lend` accounts for memory that is
+    /// held.
+    pub fn poll(
+        &mut self,
+        mut lend: impl FnMut(usize) -> Lease,
+    ) -> Result<Option<Step>, DecodeError> {
+        loop {
+            if let Some(step) = self.ready.pop_front() {
+                return Ok(Some(step));
+            }
+            if let Some(delivery) = &mut self.delivery {
+                if delivery.waits() {
+                    return Ok(Some(Step::Recall { xid: delivery.xid }));
+                }
+                delivery.advance(&mut self.ready)?;
+                self.end_delivery();
+                continue;
+            }
+            if let Some(step) = self.overflow() {
+                return Ok(Some(step));
+            }
+            let Some((chunk, at)) = self.input.take() else { return Ok(None) };
+            if let Some(step) = self.take_in(chunk, at, &mut lend)? {
+                return Ok(Some(step));
+            }
+        }
+    }
+
+    /// The answer to [`Step::Recall`]: whole frames in order and the memory they take, or `None`
+    /// when there are no more.
+    pub fn recalled(&mut self, frames: Option<(Vec<u8>, Lease)>) -> Result<(), DecodeError> {
+        match &mut self.delivery {
+            Some(delivery) => delivery.recalled(frames, &mut self.ready),
+            None => Ok(()),
+        }
+    }
+
+    /// Bytes held in memory.
+    pub fn memory_bytes(&self) -> usize {
+        self.held.values().map(Held::memory_bytes).sum()
+    }
+
+    /// How many streamed transactions are held.
+    pub fn held_transactions(&self) -> usize {
+        self.held.len()
+    }
+
+    /// Stream Abort messages of transactions of which nothing was streamed.
+    pub fn stray_aborts(&self) -> u64 {
+        self.stray_aborts
+    }
+
+    /// Move on in `chunk`: to the end of a run of frames of one kind, or over one message about a
+    /// stream.
+    fn take_in(
+        &mut self,
+        chunk: Chunk,
+        at: usize,
+        lend: &mut impl FnMut(usize) -> Lease,
+    ) -> Result<Option<Step>, DecodeError> {
+        if let Place::Inside(xid) = self.place {
+            let (end, until) = self.hold(xid, &chunk.bytes[at..], lend)?;
+            match until {
+                Until::Input => {}
+                Until::Stop => {
+                    self.place = Place::Outside;
+                    self.input = Some((chunk, at + end));
+                }
+            }
+            return Ok(None);
+        }
+        let bytes = &chunk.bytes;
+        let (mut end, mut control) = (at, None);
+        while end < bytes.len() && control.is_none() {
+            let (length, message) = frame(&bytes[end..])?;
+            match message {
+                ServerMessage::XLogData { payload, .. } => match payload.first() {
+                    Some(b'S' | b'E' | b'c' | b'A') => control = Some((length, payload)),
+                    Some(b'R') if !self.held.is_empty() => {
+                        self.described.outside(payload, &bytes[end..end + length]);
+                        end += length;
+                    }
+                    _ => end += length,
+                },
+                ServerMessage::Keepalive { .. } => end += length,
+            }
+        }
+        if let Some((length, payload)) = control.filter(|_| end == at) {
+            self.control(payload)?;
+            self.input = (end + length < bytes.len()).then_some((chunk, end + length));
+            return Ok(None);
+        }
+        if at == end {
+            return Ok(None);
+        }
+        let lease = chunk.lease.clone();
+        let run = Chunk { bytes: bytes.slice(at..end), lease };
+        self.input = control.is_some().then_some((chunk, end));
+        Ok(Some(Step::Assemble(run)))
+    }
+
+    /// Hold the frames of transaction `xid` at the start of `bytes`; where they end, and why.
+    ///
+    /// A keepalive among them counts for nothing, and an Origin is said once, at the commit.
+    fn hold(
+        &mut self,
+        xid: u32,
+        bytes: &[u8],
+        lend: &mut impl FnMut(usize) -> Lease,
+    ) -> Result<(usize, Until), DecodeError> {
+        let not_held = DecodeError::OutOfPlace { message: "a block", place: "of nothing streamed" };
+        let held = self.held.get_mut(&xid).ok_or(not_held)?;
+        let (mut from, mut at) = (0, 0);
+        while at < bytes.len() {
+            let (length, message) = frame(&bytes[at..])?;
+            let payload = match message {
+                ServerMessage::XLogData { payload, .. } => payload,
+                ServerMessage::Keepalive { .. } => &[],
+            };
+            match payload.first() {
+                None | Some(b'E' | b'O') => {
+                    held.append(&bytes[from..at], lend);
+                    from = at + length;
+                }
+                Some(tag) => match (tag, streamed_xid(payload)?) {
+                    (b'R', _) => held.describes(payload, self.described.tick()),
+                    (b'M', Some(of)) if of == xid => held.has_messages(),
+                    _ => {}
+                },
+            }
+            match payload.first() {
+                Some(b'E') => {
+                    Message::parse(payload, 0, &mut Vec::new())?;
+                    return Ok((at + length, Until::Stop));
+                }
+                Some(b'O') => held.origin(&bytes[at..at + length]),
+                _ => {}
+            }
+            at += length;
+        }
+        held.append(&bytes[from..], lend);
+        Ok((at, Until::Input))
+    }
+
+    /// A message about a stream, outside of blocks.
+    fn control(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
+        let Message::Stream(message) = Message::parse(payload, 0, &mut Vec::new())? else {
+            return Ok(());
+        };
+        let misplaced = |message, place| Err(DecodeError::OutOfPlace { message, place });
+        match message {
+            StreamMessage::Start { xid, first: true } => {
+                if self.held.insert(xid, Held::default()).is_some() {
+                    return misplaced("the first Stream Start", "of what is streamed already");
+                }
+                self.place = Place::Inside(xid);
+            }
+            StreamMessage::Start { xid, first: false } => {
+                if !self.held.contains_key(&xid) {
+                    return misplaced("a Stream Start that is not the first", "of its transaction");
+                }
+                self.place = Place::Inside(xid);
+            }
+            StreamMessage::Stop => return misplaced("Stream Stop", "outside a block"),
+            StreamMessage::Commit { xid, commit_lsn, end_lsn, commit_time } => {
+                let Some(held) = self.held.remove(&xid) else {
+                    return misplaced("Stream Commit", "of nothing streamed");
+                };
+                let commit = Commit { xid, commit_lsn, end_lsn, commit_time };
+                self.delivery = Some(Delivery::new(held, commit));
+            }
+            StreamMessage::Abort { xid, subxid, .. } => self.abort(xid, subxid),
+        }
+        Ok(())
+    }
+
+    fn abort(&mut self, xid: u32, subxid: u32) {
+        if xid == subxid {
+            match self.held.remove(&xid) {
+                Some(held) if held.is_spilled() => self.ready.push_back(Step::Forget { xid }),
+                Some(_) => {}
+                None => self.stray_aborts += 1,
+            }
+            self.forget_descriptions();
+        } else {
+            match self.held.get_mut(&xid).map(|held| held.abort(subxid)) {
+                Some(Ok(())) => {}
+                Some(Err(unheld)) => self.ready.push_back(Step::GiveUp(unheld)),
+                None => self.stray_aborts += 1,
+            }
+        }
+    }
+
+    /// What to put elsewhere while too much is held.
+    fn overflow(&mut self) -> Option<Step> {
+        if self.memory_bytes() <= self.memory_max {
+            return None;
+        }
+        let largest = self.held.iter_mut().max_by_key(|(_, held)| held.block_bytes());
+        let (xid, frames) = largest.map(|(xid, held)| (*xid, held.spill()))?;
+        if frames.is_empty() {
+            return Some(Step::GiveUp(Unheld::Memory));
+        }
+        Some(Step::Spill { xid, frames })
+    }
+
+    /// A transaction that is wholly out has become the connection's past: what it described holds,
+    /// but for tables that were described anew since.
+    fn end_delivery(&mut self) {
+        let Some(delivery) = self.delivery.take_if(|delivery| delivery.is_over()) else { return };
+        if let Some(bytes) = self.described.later_than(delivery.descriptions()) {
+            let lease = Lease::free();
+            self.ready.push_back(Step::Assemble(Chunk { bytes, lease }));
+        }
+        if delivery.is_spilled() {
+            self.ready.push_back(Step::Forget { xid: delivery.xid });
+        }
+        self.forget_descriptions();
+    }
+
+    fn forget_descriptions(&mut self) {
+        if self.held.is_empty() {
+            self.described.clear();
+        }
+    }
+}
+
+/// The CopyData message at the start of `bytes`, and how long it is.
+#[inline]
+fn frame(bytes: &[u8]) -> Result<(usize, ServerMessage<'_>), DecodeError> {
+    let length = frame_bytes(bytes)?.filter(|length| *length <= bytes.len());
+    match length.filter(|_| bytes[0] == COPY_DATA) {
+        Some(length) => Ok((length, ServerMessage::parse(&bytes[FRAME_HEADER_BYTES..length])?)),
+        None => Err(DecodeError::OutOfPlace {
+            message: "a message",
+            place: "that is not whole CopyData, among CopyData",
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
