@@ -32,6 +32,7 @@ pub mod net;
 pub mod pipeline;
 #[cfg(feature = "client")]
 pub mod publication;
+pub mod row;
 pub mod session;
 #[cfg(feature = "client")]
 pub mod shutdown;

@@ -2,7 +2,7 @@
 //! and seeded random values of every type with a decoder and for arrays of them, from text and from
 //! binary alike, on every server version found. The server does the comparing.
 
-mod literals;
+pub(crate) mod literals;
 
 use postgres_types::{FromSql, Type};
 use rand::SeedableRng;

@@ -29,6 +29,7 @@ mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;
 mod streamed_transactions_arrive_as_any_other;
 mod tail_prints_what_was_committed;
+mod text_becomes_what_binary_is;
 mod the_demo_shows_that_nothing_is_lost;
 mod the_examples_do_what_they_say;
 mod the_file_sink_survives_being_killed;

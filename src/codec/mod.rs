@@ -2,14 +2,17 @@
 //!
 //! Everything here is pure: borrowed views in, bytes appended to a caller's buffer, no I/O and no
 //! clock. [`value`] knows the types and writes one column's value; the event formats stand on it.
+//! [`transcode`] makes a value's text into its binary form, which is what Rust types read.
 //! Nothing here knows where a value came from or which sink the bytes go to.
 
 mod error;
 mod format;
 pub mod json;
 mod string;
+mod transcode;
 pub mod value;
 
 pub use error::{EncodeError, EncodeFault};
 pub use format::{Encoder, EventFormat};
 pub use string::{NotUtf8, write_json_str, write_json_utf8};
+pub use transcode::{TranscodeError, text_is_binary, transcode};

@@ -10,6 +10,7 @@ use crate::event::chunk::{Chunk, Lease};
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::transaction::TransactionHead;
+use crate::event::transcoded::Transcoded;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::wire::Field;
@@ -30,6 +31,8 @@ pub(crate) struct Arena {
     pub(crate) lease: Lease,
     /// What sinks of one format share.
     pub(crate) shelf: Shelf,
+    /// The binary form of values that came as text, where it was asked for.
+    pub(crate) transcoded: Transcoded,
 }
 
 /// One event of the batch.
@@ -90,6 +93,7 @@ impl Arena {
             end,
             lease: Lease::free(),
             shelf: Shelf::default(),
+            transcoded: Transcoded::default(),
         }
     }
 

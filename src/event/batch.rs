@@ -10,7 +10,7 @@ use crate::event::arena::{Arena, Head, HeadKind, RowHead, RowShape, Span};
 use crate::event::chunk::Lease;
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
-use crate::event::row::{OldRow, Row};
+use crate::event::row::{Logged, OldRow, Row};
 use crate::event::transaction::{Transaction, TransactionHead};
 use crate::lineage::Lineage;
 use crate::lsn::{Lsn, Position};
@@ -282,7 +282,7 @@ impl<'a> Change<'a> {
         match self.row.shape {
             RowShape::Insert { new }
             | RowShape::Update { new }
-            | RowShape::UpdateWithOld { new, .. } => Some(self.row_at(new)),
+            | RowShape::UpdateWithOld { new, .. } => Some(self.row_at(new, Logged::All)),
             RowShape::Delete { .. } => None,
         }
     }
@@ -291,17 +291,16 @@ impl<'a> Change<'a> {
     pub fn old_row(self) -> Option<OldRow<'a>> {
         match self.row.shape {
             RowShape::UpdateWithOld { kind, old, .. } | RowShape::Delete { kind, old } => {
-                let row = self.row_at(old);
                 Some(match kind {
-                    OldKind::Key => OldRow::Key(row),
-                    OldKind::Full => OldRow::Full(row),
+                    OldKind::Key => OldRow::Key(self.row_at(old, Logged::Key)),
+                    OldKind::Full => OldRow::Full(self.row_at(old, Logged::All)),
                 })
             }
             RowShape::Insert { .. } | RowShape::Update { .. } => None,
         }
     }
 
-    fn row_at(self, first: u32) -> Row<'a> {
+    fn row_at(self, first: u32, logged: Logged) -> Row<'a> {
         let arena = self.event.arena;
         let relation = self.relation();
         let first = first as usize;
@@ -309,6 +308,9 @@ impl<'a> Change<'a> {
             relation,
             fields: &arena.fields[first..first + relation.columns.len()],
             chunk: &arena.chunks[self.row.chunk as usize],
+            arena,
+            first,
+            logged,
         }
     }
 }

@@ -10,6 +10,7 @@ mod encoded;
 mod relation;
 mod row;
 mod transaction;
+mod transcoded;
 mod value;
 
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
@@ -24,4 +25,5 @@ pub use relation::{Column, Oid, Relation, ReplicaIdentity};
 pub use row::{OldRow, Row};
 pub use transaction::Transaction;
 pub(crate) use transaction::{TransactionEnd, TransactionHead};
+pub(crate) use transcoded::with_scratch;
 pub use value::Value;

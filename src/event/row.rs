@@ -1,16 +1,31 @@
 //! A row: columns beside values.
 
+use std::fmt;
+
+use crate::event::arena::Arena;
 use crate::event::chunk::Chunk;
 use crate::event::relation::{Column, Relation};
+use crate::event::transcoded::Extent;
 use crate::event::value::Value;
 use crate::wire::Field;
 
 /// A row as it was sent, with the relation that says what its columns are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Row<'a> {
     pub(crate) relation: &'a Relation,
     pub(crate) fields: &'a [Field],
     pub(crate) chunk: &'a Chunk,
+    pub(crate) arena: &'a Arena,
+    /// The first of its fields among the batch's.
+    pub(crate) first: usize,
+    pub(crate) logged: Logged,
+}
+
+/// Which of a row's columns the server logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Logged {
+    All,
+    Key,
 }
 
 impl<'a> Row<'a> {
@@ -48,6 +63,34 @@ impl<'a> Row<'a> {
             .iter()
             .zip(self.fields)
             .map(move |(column, field)| (column, field.value(bytes)))
+    }
+}
+
+impl<'a> Row<'a> {
+    /// Whether it is not the key alone of an old row.
+    pub(crate) fn has_every_column(self) -> bool {
+        self.logged == Logged::All
+    }
+
+    /// What the batch keeps as the binary form of the column at `place`, made by `make` the first
+    /// time.
+    pub(crate) fn share_transcoded<E>(
+        self,
+        place: usize,
+        make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<&'a [u8], E> {
+        let arena = self.arena;
+        let extent = || Extent {
+            fields: arena.fields.len(),
+            chunk_bytes: arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
+        };
+        arena.transcoded.share(self.first + place, (extent, &arena.lease), make)
+    }
+}
+
+impl fmt::Debug for Row<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter().map(|(column, value)| (&column.name, value))).finish()
     }
 }
 

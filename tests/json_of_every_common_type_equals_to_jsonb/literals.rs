@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 
 /// Literals of a single value of `sql_type` that a server of `major` takes.
-pub(super) fn scalar_literals(
+pub(crate) fn scalar_literals(
     sql_type: &str,
     major: u32,
     random: usize,
@@ -341,7 +341,7 @@ fn random_json(rng: &mut StdRng, depth: u32) -> String {
 }
 
 /// Array literals over `elements`: empty, with NULLs, of several dimensions, with own bounds.
-pub(super) fn array_literals(elements: &[String], random: usize, rng: &mut StdRng) -> Vec<String> {
+pub(crate) fn array_literals(elements: &[String], random: usize, rng: &mut StdRng) -> Vec<String> {
     let quoted: Vec<String> = elements.iter().map(|element| quote(element)).collect();
     let mut literals = vec![
         "{}".into(),
