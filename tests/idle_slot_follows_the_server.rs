@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use walcast::event::Batch;
 use walcast::sink::{OpenContext, Resume, Sink, SinkError};
-use walcast::{ErrorKind, Lsn};
+use walcast::{ErrorKind, Lsn, Source};
 
-use crate::support::pipeline::{Place, SOON, caught_up, slot_at, source, start};
+use crate::support::pipeline::{Place, SLOT, SOON, caught_up, slot_at, source, start};
 use crate::support::{Load, Primary, Server, eventually_async, full, skip};
 
 /// As [`source`] has it.
@@ -222,6 +222,30 @@ async fn until_its_publication_is_dropped_behind_a_backlog_on_18() {
         })
         .await;
     gate.send_replace(false);
+    let error = running.end(SOON).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PublicationMissing, "{error}");
+    let at = slot_at(&primary).await.unwrap();
+    assert!(at < dropped, "the slot went to {at}, past the drop at {dropped}");
+}
+
+/// The changes of one publication go on when another is dropped; the slot must not follow them past
+/// what the server left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn until_one_of_two_publications_is_dropped_on_18() {
+    let server = match Server::wanted_major(18) {
+        Ok(server) => server,
+        Err(missing) => return skip(&missing.to_string()),
+    };
+    let (primary, place) = (Primary::builder().start_on(server), Place::new());
+    primary.sql("create table t(id int primary key); create publication p for table t");
+    primary.sql("create table u(id int primary key); create publication q for table u");
+    let both = Source::new(&primary.url(), SLOT, ["p", "q"]).unwrap().create_slot(true);
+    let running = start(place.to_file(both.status_interval(STATUS_INTERVAL)));
+    primary.sql("insert into t values (1); insert into u values (1)");
+    caught_up(&primary, SOON).await;
+    primary.sql("begin; drop publication p; insert into t values (2); commit");
+    let dropped = lsn(&primary, "select pg_current_wal_insert_lsn()");
+    primary.sql("insert into u values (2)");
     let error = running.end(SOON).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PublicationMissing, "{error}");
     let at = slot_at(&primary).await.unwrap();

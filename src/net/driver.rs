@@ -23,6 +23,7 @@ use crate::session::{
     Backlog, GATHER, GATHER_BYTES, Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read,
     Session, SessionError, Turn,
 };
+use crate::wire::SqlState;
 
 /// Read buffers are this large, or a smaller share of a small budget.
 const BUFFER_BYTES_MAX: usize = 256 * 1024;
@@ -52,6 +53,8 @@ pub(crate) enum Feed {
     /// The same of a logical message. Nobody may want it: what came before it may be the last
     /// change.
     MessageFollows,
+    /// Where it is in its log, the server does not find a publication, and goes on without it.
+    PublicationInDoubt,
 }
 
 /// What is asked of a running driver.
@@ -394,7 +397,12 @@ impl<S: Socket> Driver<S> {
                     let lease = self.buffer.lease.clone().unwrap_or_default();
                     self.hand_on(Feed::Frames(Chunk { bytes, lease }));
                 }
-                Output::Notice(notice) => tracing::info!(%notice, "the server says"),
+                Output::Notice(notice) => {
+                    tracing::info!(%notice, "the server says");
+                    if notice.sqlstate == SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE {
+                        self.hand_on(Feed::PublicationInDoubt);
+                    }
+                }
                 Output::Finished => self.finished = true,
                 Output::Started | Output::Answer(_) => {}
             }

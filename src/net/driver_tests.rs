@@ -102,7 +102,7 @@ async fn rows_larger_than_all_memory_get_through_one_by_one() {
                 match it.feed.recv().await.unwrap() {
                     Feed::Frames(chunk) => assembler.push(chunk).unwrap(),
                     Feed::ChangeFollows => assembler.change_follows(),
-                    Feed::MessageFollows => {}
+                    Feed::MessageFollows | Feed::PublicationInDoubt => {}
                 }
                 if assembler.has_events() {
                     let batch = assembler.take(|bytes| it.budget.charge(bytes)).unwrap();

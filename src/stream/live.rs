@@ -24,6 +24,8 @@ pub(super) struct Live {
     pub(super) assembler: Assembler,
     /// Where streamed transactions wait for their commit; none when nothing is streamed.
     hold: Option<Hold>,
+    /// A publication may be gone: what comes now may lack its changes.
+    in_doubt: bool,
     /// Wakes us for idle progress that came too soon after the last.
     idle_at: Option<Pin<Box<Sleep>>>,
 }
@@ -32,6 +34,8 @@ pub(super) struct Live {
 pub(super) enum Next {
     Batch(Batch),
     Idle,
+    /// Ask whether the publications exist before going on.
+    Doubt,
     Text,
     /// Streamed transactions cannot be held any more.
     Unstreamed(HoldError),
@@ -46,6 +50,8 @@ enum Input {
     ChangeFollows,
     /// As [`Feed::MessageFollows`].
     MessageFollows,
+    /// As [`Feed::PublicationInDoubt`].
+    PublicationInDoubt,
     /// Nothing more will come.
     Ended,
 }
@@ -67,7 +73,7 @@ impl Live {
         let options =
             AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
         let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
-        Box::new(Self { connection, assembler, hold, idle_at: None })
+        Box::new(Self { connection, assembler, hold, in_doubt: false, idle_at: None })
     }
 
     pub(super) fn poll_next(
@@ -79,7 +85,9 @@ impl Live {
         let mut ended = false;
         // A batch that would hold nothing but a change kept back is no batch yet, whatever its
         // size.
-        while self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events() {
+        while !self.in_doubt
+            && (self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events())
+        {
             match self.poll_input(cx) {
                 Poll::Ready(Ok(Input::Frames(chunk))) => {
                     if let Err(error) = self.assembler.push(chunk) {
@@ -98,6 +106,7 @@ impl Live {
                         self.assembler.change_follows();
                     }
                 }
+                Poll::Ready(Ok(Input::PublicationInDoubt)) => self.in_doubt = true,
                 Poll::Ready(Ok(Input::Ended)) => {
                     ended = true;
                     break;
@@ -118,6 +127,9 @@ impl Live {
                 self.idle_at = None;
                 return Poll::Ready(Next::Batch(batch));
             }
+        }
+        if std::mem::take(&mut self.in_doubt) {
+            return Poll::Ready(Next::Doubt);
         }
         if ended {
             let ended = ready!(Pin::new(&mut self.connection.driver.0).poll(cx));
@@ -151,6 +163,7 @@ impl Live {
                 (Some(Feed::Frames(chunk)), None) => Input::Frames(chunk),
                 (Some(Feed::ChangeFollows), _) => Input::ChangeFollows,
                 (Some(Feed::MessageFollows), _) => Input::MessageFollows,
+                (Some(Feed::PublicationInDoubt), _) => Input::PublicationInDoubt,
                 (None, _) => Input::Ended,
             }));
         }

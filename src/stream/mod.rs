@@ -112,7 +112,7 @@ enum State {
     Connecting(AbortOnDrop),
     Waiting(Pin<Box<Sleep>>),
     Streaming(Box<Live>),
-    Verifying(Box<Live>, Batch, Verdict),
+    Verifying(Box<Live>, Option<Batch>, Verdict),
     Ended,
 }
 
@@ -316,7 +316,8 @@ impl ReplicationStream {
                         self.backoff.reset();
                         return Poll::Ready(Ok(Some(self.hand_out(batch))));
                     }
-                    Next::Idle => self.verify(),
+                    Next::Idle => self.verify_idle(),
+                    Next::Doubt => self.verify(None),
                     Next::Text => {
                         self.text = true;
                         self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
@@ -335,9 +336,11 @@ impl ReplicationStream {
                     match verdict {
                         Ok(()) => {
                             self.handed = live.assembler.handed_out();
-                            self.last_idle = Some(Instant::now());
                             self.state = State::Streaming(live);
-                            return Poll::Ready(Ok(Some(self.hand_out(batch))));
+                            if let Some(batch) = batch {
+                                self.last_idle = Some(Instant::now());
+                                return Poll::Ready(Ok(Some(self.hand_out(batch))));
+                            }
                         }
                         Err(error) => self.retry(error)?,
                     }
@@ -352,14 +355,18 @@ impl ReplicationStream {
     }
 
     /// Idle progress looks the same when the publications are gone: ask before handing it out.
-    fn verify(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Streaming(mut live) = state else { return };
+    fn verify_idle(&mut self) {
+        let State::Streaming(live) = &mut self.state else { return };
         let budget = &self.shared.budget;
-        let Some(batch) = live.assembler.take(|bytes| budget.charge(bytes)) else {
-            self.state = State::Streaming(live);
-            return;
-        };
+        if let Some(batch) = live.assembler.take(|bytes| budget.charge(bytes)) {
+            self.verify(Some(batch));
+        }
+    }
+
+    /// Ask whether the publications exist before `batch` is handed out, or anything else.
+    fn verify(&mut self, batch: Option<Batch>) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Streaming(live) = state else { return };
         let sql = Arc::clone(&live.connection.sql);
         let source = Arc::clone(&self.source);
         let verdict = answered("find the publications", async move {
