@@ -25,6 +25,8 @@ pub mod event;
 #[cfg(feature = "client")]
 pub mod fanout;
 #[cfg(feature = "client")]
+pub mod message;
+#[cfg(feature = "client")]
 pub mod monitor;
 #[cfg(feature = "client")]
 pub mod net;

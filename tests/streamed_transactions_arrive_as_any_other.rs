@@ -16,7 +16,7 @@ use walcast::sinks::file::FileSink;
 use walcast::{ReplicationStream, Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, start};
-use crate::support::{History, Primary, eventually_async, every_major};
+use crate::support::{History, Primary, Tmpfs, eventually_async, every_major, skip};
 use story::LAST;
 
 /// How one reading asks for the log.
@@ -191,6 +191,30 @@ async fn without_room_on_disk() {
     running.drain().await.unwrap();
     assert_same_lines(&lines(), &expected, "without room");
     assert_eq!(files(&place.state().join("spill")), 0);
+}
+
+/// The same where it is the disk that has no room left.
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_full_disk() {
+    let disk = match Tmpfs::mount(64 * 4096) {
+        Ok(disk) => disk,
+        Err(why) => return skip(&why),
+    };
+    let (primary, place) = (story::primary(), Place::new());
+    make_slot(&primary, "off");
+    make_slot(&primary, "s");
+    story::tell(&primary).await;
+    let (expected, _) = read(source(&primary, "off").streaming(Streaming::Off)).await;
+    let source = source(&primary, "s").spill(disk.path().join("spill"), u64::MAX);
+    let pipeline = place.pipeline(source).memory(1);
+    let pipeline = pipeline.sink("out", FileSink::new(place.file("out.jsonl"))).unwrap();
+    let running = start(pipeline);
+    let lines = || std::fs::read_to_string(place.file("out.jsonl")).unwrap_or_default();
+    eventually_async("the last row", SOON, async || lines().contains(LAST)).await;
+    assert_eq!(running.status().await.reconnects, 1);
+    running.drain().await.unwrap();
+    assert_same_lines(&lines(), &expected, "on a full disk");
+    assert_eq!(files(&disk.path().join("spill")), 0);
 }
 
 /// A message of a subtransaction that was rolled back looks like one of its transaction: the server

@@ -316,6 +316,13 @@ impl Streaming {
                 let committed = reader.lsn("").and_then(|_| reader.timestamp(""));
                 self.open_since = committed.ok();
             }
+            // A streamed transaction is sent while it runs, and all of it late only at its end.
+            Some(b'c') => {
+                const TIME_AT: usize = 1 + 4 + 1 + 8 + 8;
+                let time =
+                    payload.get(TIME_AT..).and_then(|time| Reader::new(time).timestamp("").ok());
+                self.lag = time.map(|committed| sent_at.since(committed)).or(self.lag);
+            }
             Some(b'C') => {
                 self.lag = self.open_since.take().map(|committed| sent_at.since(committed));
             }

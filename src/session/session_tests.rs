@@ -111,3 +111,30 @@ fn nonsense_is_named() {
     let error = fed_by_bytes(&mut streaming(), &message(b'!', b"")).unwrap_err();
     assert!(error.to_string().contains("unknown backend message '!'"), "{error}");
 }
+
+/// What is sent while it runs is not late; its commit may be.
+#[test]
+fn a_streamed_transaction_is_as_late_as_its_commit() {
+    let mut session = streaming();
+    let output = |sent_at: i64, payload: &[u8]| {
+        let mut body = vec![b'w'];
+        body.extend([0; 16]);
+        body.extend(sent_at.to_be_bytes());
+        body.extend(payload);
+        message(b'd', &body)
+    };
+    let commit_at = |micros: i64| {
+        let mut payload = vec![b'c', 0, 0, 0, 7, 0];
+        payload.extend([0; 16]);
+        payload.extend(micros.to_be_bytes());
+        payload
+    };
+    for frame in [output(900, b"S\0\0\0\x07\x01"), output(900, b"E")] {
+        fed_by_bytes(&mut session, &frame).unwrap();
+        assert_eq!(session.lag(), None);
+    }
+    fed_by_bytes(&mut session, &output(5_000, &commit_at(3_000))).unwrap();
+    assert_eq!(session.lag(), Some(Duration::from_millis(2)));
+    // One that is cut short is for the assembler to refuse.
+    fed_by_bytes(&mut session, &output(9_000, b"c\0\0")).unwrap();
+}
