@@ -29,7 +29,8 @@ use crate::wire::streaming::{StreamMessage, streamed_xid};
 use described::Described;
 use held::{Commit, Delivery, Held};
 
-/// See the [module](self).
+/// What stands between the wire and the [`Assembler`](super::Assembler): holds each streamed
+/// transaction until its Stream Commit.
 #[derive(Debug)]
 pub struct Streamed {
     place: Place,
