@@ -20,7 +20,7 @@ use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
 use crate::net::tcp::Gulps;
 use crate::session::{
-    Backlog, GATHER, GATHER_BYTES, Now, Output, PAUSE, Pace, Progress, RECEIVE_BUFFER_BYTES, Read,
+    Backlog, GATHER, GATHER_BYTES, Now, Output, Pace, Progress, RECEIVE_BUFFER_BYTES, Read,
     Session, SessionError, Turn,
 };
 use crate::wire::SqlState;
@@ -367,7 +367,7 @@ impl<S: Socket> Driver<S> {
 
     fn begin_turn(&mut self, turn: Turn) {
         match turn {
-            Turn::Pause => self.turn_until = Instant::now() + PAUSE,
+            Turn::Pause => self.turn_until = Instant::now() + self.pace.pause(),
             Turn::Gather => self.turn_until = Instant::now() + GATHER,
             Turn::Read | Turn::Drain => {}
         }

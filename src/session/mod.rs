@@ -19,6 +19,7 @@
 mod assembler;
 mod pace;
 mod relations;
+mod rest;
 mod status;
 mod streamed;
 
@@ -33,8 +34,9 @@ use crate::wire::{DecodeError, Reader, ServerError};
 
 pub use assembler::{Assembler, AssemblerOptions, HandedOut};
 pub use pace::{
-    Backlog, GATHER, GATHER_BYTES, PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
+    Backlog, GATHER, GATHER_BYTES, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
 };
+pub use rest::PAUSE_MAX;
 pub use status::{Feedback, Intervals, Now, Progress};
 pub use streamed::{Step, Streamed, Unheld};
 

@@ -19,11 +19,10 @@
 
 use std::time::Duration;
 
+use super::rest::Rest;
+
 /// Round trips longer than this are over a distance.
 pub const ROUND_TRIP_MAX: Duration = Duration::from_micros(300);
-
-/// How long a sleeping reader lets data pile up.
-pub const PAUSE: Duration = Duration::from_millis(10);
 
 /// The receive buffer that lets the window close well within a pause.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
@@ -66,7 +65,7 @@ pub enum Backlog {
 #[derive(Debug)]
 enum Mode {
     Live(Window),
-    CatchUp { woken_bytes: usize, small_wakes: u8 },
+    CatchUp { woken_bytes: usize, small_wakes: u8, rest: Rest },
     Gather { small_wakes: u8 },
 }
 
@@ -85,7 +84,7 @@ pub enum Turn {
     Read,
     /// Go on reading what is there, without waiting.
     Drain,
-    /// Sleep for [`PAUSE`], then drain.
+    /// Sleep for [`Pace::pause`], then drain.
     Pause,
     /// Wait for data and read it; hand it on when it is [`GATHER_BYTES`], or after [`GATHER`].
     Gather,
@@ -111,6 +110,14 @@ impl Pace {
         matches!(self.mode, Mode::CatchUp { .. })
     }
 
+    /// How long a sleeping reader lets data pile up.
+    pub fn pause(&self) -> Duration {
+        match &self.mode {
+            Mode::CatchUp { rest, .. } => rest.pause(),
+            Mode::Live(_) | Mode::Gather { .. } => Duration::ZERO,
+        }
+    }
+
     /// Data was read, or has been gathered, and the stream is `lag` behind the commits it carries.
     pub fn on_read(&mut self, now: Duration, read: Read, lag: Option<Duration>) -> Turn {
         match &mut self.mode {
@@ -122,7 +129,7 @@ impl Pace {
                     self.mode = Mode::Gather { small_wakes: 0 };
                     return Turn::Gather;
                 }
-                self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0 };
+                self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0, rest: Rest::new() };
                 Turn::Pause
             }
             Mode::CatchUp { woken_bytes, .. } => {
@@ -140,8 +147,12 @@ impl Pace {
 
     /// Nothing was left to read.
     pub fn on_drained(&mut self, now: Duration, lag: Option<Duration>) -> Turn {
-        let Mode::CatchUp { woken_bytes, small_wakes } = &mut self.mode else { return Turn::Read };
-        let small = std::mem::take(woken_bytes) < SMALL_READ_BYTES;
+        let Mode::CatchUp { woken_bytes, small_wakes, rest } = &mut self.mode else {
+            return Turn::Read;
+        };
+        let woken = std::mem::take(woken_bytes);
+        rest.gulped(woken);
+        let small = woken < SMALL_READ_BYTES;
         let over = is_over(small_wakes, small, lag);
         if over { self.go_live(now) } else { Turn::Pause }
     }
