@@ -1,14 +1,23 @@
-//! Cost of a value: JSON of rows like those of the workload W1 (eight columns: bigint, int, text,
-//! numeric, timestamptz, bool, jsonb, uuid), from text and from binary, in bytes written per
-//! second.
+//! Cost of a value and of an event: rows like those of the workload W1 (eight columns: bigint, int,
+//! text, numeric, timestamptz, bool, jsonb, uuid), from text and from binary, as JSON and as events
+//! of each format, in bytes written per second, with what was allocated.
 //!
-//! `cargo bench --bench codec`
+//! `cargo bench --bench codec --features testing`
+
+use std::sync::Arc;
 
 use divan::counter::{BytesCount, ItemsCount};
-use divan::{Bencher, black_box};
+use divan::{AllocProfiler, Bencher, black_box};
+use walcast::Lsn;
+use walcast::codec::cloudevents::CloudEventsOptions;
 use walcast::codec::value::{Scalar, TypeRegistry, ValueType, write_json};
-use walcast::codec::{write_json_str, write_json_utf8};
-use walcast::event::{Oid, Value};
+use walcast::codec::{Encoder, EventFormat, write_json_str, write_json_utf8};
+use walcast::event::{Batch, Column, Lease, Oid, Relation, ReplicaIdentity, Value};
+use walcast::session::{Assembler, AssemblerOptions, HandedOut};
+use walcast::testing::{Feed, Frames};
+
+#[global_allocator]
+static ALLOCATIONS: AllocProfiler = AllocProfiler::system();
 
 fn main() {
     divan::main();
@@ -127,6 +136,73 @@ fn w1_rows_from_text(bencher: Bencher<'_, '_>) {
 fn w1_rows_from_binary(bencher: Bencher<'_, '_>) {
     let rows = Rows::new();
     bench_rows(bencher, &rows, &rows.binary, |bytes| Value::Binary(bytes));
+}
+
+/// The formats of events, by name.
+fn formats() -> Vec<EventFormat> {
+    vec![
+        EventFormat::Json,
+        EventFormat::CloudEvents(CloudEventsOptions::default()),
+        EventFormat::Wal2Json,
+    ]
+}
+
+const FORMATS: [&str; 3] = ["json", "cloudevents", "wal2json"];
+
+/// One transaction of W1's rows as events, plans made beforehand.
+#[divan::bench(args = FORMATS)]
+fn w1_events_from_text(bencher: Bencher<'_, '_>, format: &str) {
+    let rows = Rows::new();
+    bench_events(bencher, format, &batch(&rows.text, |bytes| Value::Text(bytes)));
+}
+
+#[divan::bench(args = FORMATS)]
+fn w1_events_from_binary(bencher: Bencher<'_, '_>, format: &str) {
+    let rows = Rows::new();
+    bench_events(bencher, format, &batch(&rows.binary, |bytes| Value::Binary(bytes)));
+}
+
+fn bench_events(bencher: Bencher<'_, '_>, format: &str, batch: &Batch) {
+    let format = formats().into_iter().find(|known| known.name() == format);
+    let types = Arc::new(TypeRegistry::builtin());
+    let mut encoder = Encoder::new(format.expect("a format by its name"), types);
+    let mut out = Vec::new();
+    encoder.encode(batch, &mut out).expect("the rows are valid");
+    bencher.counter(ItemsCount::new(ROWS)).counter(BytesCount::new(out.len())).bench_local(|| {
+        out.clear();
+        encoder.encode(black_box(batch), &mut out).expect("the rows are valid");
+        black_box(&out);
+    });
+}
+
+/// Inserts of these rows, as one connection would hand them out.
+fn batch(rows: &[Row], value: impl Fn(&[u8]) -> Value<'_>) -> Batch {
+    let columns = std::iter::zip(NAMES, TYPES).map(|(name, oid)| Column {
+        name: name.to_owned(),
+        type_oid: Oid::new(oid),
+        type_name: None,
+        type_modifier: -1,
+        in_identity: name == NAMES[0],
+    });
+    let relation = Relation {
+        oid: Oid::new(16_500),
+        schema: "public".to_owned(),
+        name: "w1".to_owned(),
+        replica_identity: ReplicaIdentity::Default,
+        columns: columns.collect(),
+    };
+    let mut frames = Frames::new();
+    frames.begin_at(0x10_0000, 820_000_000_123_456).relation(&relation);
+    for (nth, row) in (0..).zip(rows) {
+        let values: Vec<_> = row.iter().map(|bytes| value(bytes)).collect();
+        frames.insert(0x1000 + nth, relation.oid, &values);
+    }
+    frames.commit(0x10_0000);
+    let handed = HandedOut { end: Lsn::new(0), partial: None };
+    let lineage = Arc::clone(Feed::after(Lsn::new(0)).lineage());
+    let mut assembler = Assembler::new(lineage, handed, AssemblerOptions::everything());
+    assembler.push(frames.chunk()).expect("the frames are valid");
+    assembler.take(|_| Lease::free()).expect("a transaction")
 }
 
 /// One column of W1 alone: what it adds to a row.

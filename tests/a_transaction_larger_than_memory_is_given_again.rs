@@ -87,7 +87,7 @@ async fn arrives(a: &[u64], b: &[u64]) {
     let (sink_a, failures_a) = Failing::new(&place, "a.jsonl", a);
     let (sink_b, failures_b) = Failing::new(&place, "b.jsonl", b);
     let pipeline = place.pipeline(source(&primary.url())).memory(4 * 1024 * 1024);
-    let pipeline = pipeline.member("a", sink_a, membership).unwrap();
+    let pipeline = pipeline.member("a", sink_a, membership.clone()).unwrap();
     let running = start(pipeline.member("b", sink_b, membership).unwrap());
     running.streams().await;
     let rows = rows();

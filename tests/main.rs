@@ -38,4 +38,5 @@ mod the_file_sink_survives_being_killed;
 mod the_file_sink_survives_every_crash_point;
 mod the_file_sink_touches_only_what_is_its_own;
 mod tidy;
+mod wal2json_is_what_the_plugin_writes;
 mod what_is_in_the_way_of_a_running_pipeline_is_named;

@@ -147,6 +147,37 @@ fn for_eyes_with_old_and_new_values() {
 }
 
 #[test]
+fn in_other_formats_with_only_the_bounds_of_what_is_printed() {
+    let primary = primary_with_slot();
+    primary.sql("begin; insert into a values (1), (2); insert into b values (3); commit");
+    primary.sql("insert into b values (4)");
+    primary.sql("insert into a values (5)");
+    primary.sql("select pg_create_logical_replication_slot('t', 'pgoutput')");
+    let wanted = |slot: &str, options: &[&str]| {
+        let options = [&["--slot", slot, "--until-now", "--tables", "public.a"], options].concat();
+        events(&printed(&primary, &options).stdout)
+    };
+    let actions = |events: &[Value]| -> String {
+        events.iter().map(|event| event["action"].as_str().unwrap()).collect()
+    };
+    let cut = wanted("s", &["--format", "wal2json", "--limit", "1"]);
+    assert_eq!(actions(&cut), "BI");
+    let whole = wanted("s", &["--format", "wal2json"]);
+    assert_eq!(actions(&whole), "BIICBIC");
+    assert_eq!(whole[0]["xid"], whole[3]["xid"]);
+
+    primary.sql("begin; insert into a values (6); insert into b values (7); commit");
+    let cloud = wanted("t", &["--format", "cloudevents"]);
+    assert_eq!(cloud.len(), 1);
+    assert_eq!(
+        (&cloud[0]["id"], &cloud[0]["specversion"]),
+        (&cloud[0]["data"]["id"], &"1.0".into())
+    );
+    assert_eq!(cloud[0]["data"]["new"]["id"], 6);
+    assert_eq!(cloud[0]["data"]["last"], true, "its transaction's last that is printed");
+}
+
+#[test]
 fn through_a_temporary_slot_that_is_gone_with_it() {
     let primary = Primary::start();
     primary.sql("create table a(id int primary key)");

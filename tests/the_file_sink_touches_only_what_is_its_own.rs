@@ -2,7 +2,10 @@
 //! and stays as it was.
 
 use std::fs;
+use std::sync::Arc;
 
+use walcast::codec::value::TypeRegistry;
+use walcast::codec::{Encoder, EventFormat};
 use walcast::sink::{OpenContext, Resume, Sink, SinkErrorKind};
 use walcast::sinks::FileSink;
 use walcast::testing::Feed;
@@ -50,6 +53,41 @@ async fn a_file_that_lost_what_was_proven_is_not_written_on() {
     fs::rename(&beside, story.path()).unwrap();
     let (_, text) = refused(&story, story.context()).await;
     assert!(text.contains("is not the file that was written before"), "{text}");
+}
+
+#[tokio::test]
+async fn a_format_that_does_not_say_where_its_writer_stood_needs_the_cursor() {
+    let story = Story::new();
+    let sink = || FileSink::new(story.path()).with_format(EventFormat::Wal2Json);
+    story.tell_until(&mut sink(), 3).await.unwrap();
+    let half = story.content();
+    // With its cursor it goes on, whatever was not proven.
+    overwrite(&story.path(), &[&half[..], b"{\"action\":\"B\""].concat());
+    let mut whole = sink();
+    story.tell(&mut whole).await.unwrap();
+    whole.close().await.unwrap();
+    let content = story.content();
+    assert!(content.starts_with(&half) && content.len() > half.len());
+    assert_eq!(content.iter().filter(|byte| **byte == b'\n').count(), wal2json(&story));
+
+    fs::remove_file(story.cursor_path()).unwrap();
+    let error = sink().open(story.context()).await.unwrap_err();
+    assert_eq!(error.kind(), SinkErrorKind::Fatal);
+    assert!(error.to_string().contains("put its cursor back, or name another path"), "{error}");
+    assert_eq!(story.content(), content);
+    fs::remove_file(story.cursor_path()).unwrap();
+    overwrite(&story.path(), b"");
+    assert_eq!(sink().open(story.context()).await.unwrap(), Resume::Delegate);
+}
+
+/// How many lines the story has in that format.
+fn wal2json(story: &Story) -> usize {
+    let mut lines = Vec::new();
+    let mut encoder = Encoder::new(EventFormat::Wal2Json, Arc::new(TypeRegistry::builtin()));
+    for batch in &story.batches {
+        encoder.encode(batch, &mut lines).unwrap();
+    }
+    lines.iter().filter(|byte| **byte == b'\n').count()
 }
 
 #[tokio::test]

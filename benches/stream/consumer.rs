@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
+use walcast::codec::EventFormat;
 use walcast::event::{Batch, Event, Value};
 use walcast::pipeline::Membership;
 use walcast::sinks::FileSink;
@@ -131,7 +132,7 @@ async fn run_pipeline(options: Options) -> Seen {
     let (mut gauge, seen) = Gauge::new(options.until, trigger.clone());
     gauge.block = options.block.map(Duration::from_secs);
     let file = FileSink::new(options.directory.join("lines.jsonl"));
-    let lines = Membership { format: Some("json"), ..Membership::default() };
+    let lines = Membership { format: Some(EventFormat::Json), ..Membership::default() };
     pipeline = match options.through {
         Through::Stream | Through::Null => pipeline.sink("null", gauge).unwrap(),
         Through::File => pipeline.member("file", Ending::new(file, gauge), lines).unwrap(),

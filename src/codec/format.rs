@@ -5,35 +5,45 @@
 
 use std::sync::Arc;
 
+use crate::codec::cloudevents::{CloudEventLines, CloudEventsOptions};
 use crate::codec::error::EncodeError;
 use crate::codec::json::JsonLines;
+use crate::codec::lines;
 use crate::codec::value::TypeRegistry;
+use crate::codec::wal2json::Wal2JsonLines;
 use crate::event::{Batch, Encoded};
 
 /// How events are written.
-#[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, serde::Serialize, serde::Deserialize,
-)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum EventFormat {
     /// One native JSON object per line; see [`json`](crate::codec::json).
     #[default]
     Json,
+    /// CloudEvents 1.0 around it; see [`cloudevents`](crate::codec::cloudevents).
+    CloudEvents(CloudEventsOptions),
+    /// What the plugin wal2json writes, in its format version 2; see
+    /// [`wal2json`](crate::codec::wal2json).
+    Wal2Json,
 }
 
 impl EventFormat {
     /// Its name, as a config writes it.
-    pub const fn name(self) -> &'static str {
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Json => "json",
+            Self::CloudEvents(_) => "cloudevents",
+            Self::Wal2Json => "wal2json",
         }
     }
+}
 
-    /// Its place on a batch's shelf.
-    const fn place(self) -> usize {
+impl EventFormat {
+    /// What tells it, with its options, from every other.
+    fn key(&self) -> Arc<str> {
         match self {
-            Self::Json => 0,
+            Self::CloudEvents(options) => format!("{} {options:?}", self.name()).into(),
+            _ => self.name().into(),
         }
     }
 }
@@ -41,32 +51,72 @@ impl EventFormat {
 /// Writes batches in one format.
 #[derive(Debug)]
 pub struct Encoder {
-    format: EventFormat,
-    lines: JsonLines,
+    /// What tells its format from every other.
+    key: Arc<str>,
+    lines: Lines,
+}
+
+#[derive(Debug)]
+enum Lines {
+    Json(JsonLines),
+    CloudEvents(CloudEventLines),
+    Wal2Json(Wal2JsonLines),
 }
 
 impl Encoder {
     /// An encoder of `format` for columns of these types.
     pub fn new(format: EventFormat, types: Arc<TypeRegistry>) -> Self {
-        Self { format, lines: JsonLines::new(types) }
+        let lines = match &format {
+            EventFormat::Json => Lines::Json(JsonLines::new(types)),
+            EventFormat::CloudEvents(options) => {
+                Lines::CloudEvents(CloudEventLines::new(types, options))
+            }
+            EventFormat::Wal2Json => Lines::Wal2Json(Wal2JsonLines::new(types)),
+        };
+        Self { key: format.key(), lines }
     }
 
-    /// Append the events of `batch` to `out`; see [`JsonLines::encode`].
+    /// Append the events of `batch` to `out`, each as a line or as a few.
+    ///
+    /// Answers up to where `out` holds whole transactions: its length after the last line that
+    /// belongs to a transaction which this batch completes, or `None` when it completes none.
+    ///
+    /// # Errors
+    /// When a value cannot be written; `out` is then as it was.
     pub fn encode(
         &mut self,
         batch: &Batch,
         out: &mut Vec<u8>,
     ) -> Result<Option<usize>, EncodeError> {
-        match self.format {
-            EventFormat::Json => self.lines.encode(batch, out),
+        self.encode_each(batch, out, |_| {})
+    }
+
+    /// [`encode`](Self::encode), with how long `out` is after each event shown to `after_each`. The
+    /// bounds of transactions are events too; in some formats they have no line.
+    ///
+    /// # Errors
+    /// As with [`encode`](Self::encode).
+    pub fn encode_each(
+        &mut self,
+        batch: &Batch,
+        out: &mut Vec<u8>,
+        after_each: impl FnMut(usize),
+    ) -> Result<Option<usize>, EncodeError> {
+        match &mut self.lines {
+            Lines::Json(json) => lines::encode(json, batch, out, after_each),
+            Lines::CloudEvents(events) => lines::encode(events, batch, out, after_each),
+            Lines::Wal2Json(actions) => lines::encode(actions, batch, out, after_each),
         }
     }
 
     /// The events of `batch`, encoded once for all sinks that ask for the same format.
     ///
     /// The bytes live as long as the batch: ask only when other sinks do.
+    ///
+    /// # Errors
+    /// As with [`encode`](Self::encode).
     pub fn encode_shared(&mut self, batch: &Batch) -> Result<Arc<Encoded>, EncodeError> {
-        let place = self.format.place();
+        let key = Arc::clone(&self.key);
         let mut encode = || {
             // A guess that is seldom too small, so that a large batch is not copied as it grows.
             let mut encoded = Encoded::default();
@@ -76,7 +126,7 @@ impl Encoder {
             Ok(encoded)
         };
         match batch.shelf() {
-            Some(shelf) => shelf.share(place, encode),
+            Some(shelf) => shelf.share(&key, encode),
             None => encode().map(Arc::new),
         }
     }

@@ -1,16 +1,24 @@
 //! Turning values and events into bytes for a sink.
 //!
 //! Everything here is pure: borrowed views in, bytes appended to a caller's buffer, no I/O and no
-//! clock. [`value`] knows the types and writes one column's value; the event formats stand on it.
+//! clock. [`value`] knows the types and writes one column's value; the event formats stand on it:
+//! [`json`], [`cloudevents`], [`wal2json`].
 //! [`transcode`] makes a value's text into its binary form, which is what Rust types read.
 //! Nothing here knows where a value came from or which sink the bytes go to.
 
+pub mod cloudevents;
 mod error;
 mod format;
 pub mod json;
+mod lines;
+mod place;
+mod plans;
 mod string;
+#[cfg(test)]
+mod tests;
 mod transcode;
 pub mod value;
+pub mod wal2json;
 
 pub use error::{EncodeError, EncodeFault};
 pub use format::{Encoder, EventFormat};

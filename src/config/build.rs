@@ -27,8 +27,7 @@ impl Config {
             pipeline = pipeline.quorum(quorum.get());
         }
         for sink in &self.sinks {
-            let format = EventFormat::Json;
-            let membership = membership(sink, format);
+            let (format, membership) = (sink.format.clone(), membership(sink));
             let name = sink.name.as_str();
             pipeline = match &sink.kind {
                 SinkKind::File(file) => pipeline.member(name, file_sink(file, format), membership),
@@ -39,8 +38,8 @@ impl Config {
     }
 }
 
-fn membership(sink: &SinkConfig, format: EventFormat) -> Membership {
-    let SinkConfig { required, batch, retry, timeout, .. } = sink;
+fn membership(sink: &SinkConfig) -> Membership {
+    let SinkConfig { format, required, batch, retry, timeout, .. } = sink;
     Membership {
         required: *required,
         settings: LaneSettings {
@@ -53,7 +52,7 @@ fn membership(sink: &SinkConfig, format: EventFormat) -> Membership {
                 attempts: retry.attempts.map(|attempts| attempts.get()),
             },
         },
-        format: Some(format.name()),
+        format: Some(format.clone()),
     }
 }
 

@@ -195,7 +195,7 @@ pub(super) const SINK: &[Key] = &[
     Key::new("path", Shape::Path, "The file of a `file` sink.").like("./audit.jsonl"),
     Key::new("rotate", Shape::Section(ROTATE), "When a `file` sink starts a new file.")
         .like("bytes = \"256MiB\""),
-    Key::new("format", words(&["json"], &["debezium", "cloudevents", "wal2json"]), "How events are written.")
+    Key::new("format", words(&["json", "cloudevents", "wal2json"], &["debezium"]), "How events are written.")
         .or("json"),
     Key::new("required", Shape::Flag, "Whether the slot waits for this sink.").or("true"),
     Key::new("on_lag", words(&["block"], &["spool", "detach"]), "What happens when a required sink falls behind; a sink that is not required skips ahead instead.")

@@ -11,6 +11,8 @@ use super::error::ProblemKind;
 use super::reading::{Reading, Written};
 use super::table::Table;
 use super::units::ByteSize;
+use crate::codec::EventFormat;
+use crate::codec::cloudevents::CloudEventsOptions;
 use crate::name::SinkName;
 
 /// One sink.
@@ -20,6 +22,8 @@ pub struct SinkConfig {
     pub name: SinkName,
     /// What it writes to.
     pub kind: SinkKind,
+    /// How it writes events.
+    pub format: EventFormat,
     /// Whether the slot waits for it. One that is not required skips ahead when it falls behind.
     pub required: bool,
     /// How much is gathered before a flush.
@@ -34,7 +38,7 @@ pub struct SinkConfig {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum SinkKind {
-    /// A file of JSON lines.
+    /// A file of lines.
     File(FileConfig),
     /// The process's standard output.
     Stdout,
@@ -142,9 +146,8 @@ fn read(table: &Table<'_>) -> SinkRead {
         table.refuse_unknown_keys();
     }
     let kind = read_kind(table, kind_word);
-    for only_one_choice_yet in ["format", "on_reject"] {
-        table.word(only_one_choice_yet);
-    }
+    let format = read_format(table);
+    let _only_one_choice_yet = table.word("on_reject");
     let required = table.flag("required");
     let on_lag = table.word("on_lag");
     if required == Some(false) && on_lag == Some("block") {
@@ -157,6 +160,7 @@ fn read(table: &Table<'_>) -> SinkRead {
         Some(SinkConfig {
             name: name.as_ref()?.value.clone(),
             kind: kind?,
+            format: format?,
             required: required?,
             batch: batch?,
             retry: retry?,
@@ -194,6 +198,14 @@ fn read_kind(table: &Table<'_>, word: Option<&str>) -> Option<SinkKind> {
         }
         _ => None,
     }
+}
+
+fn read_format(table: &Table<'_>) -> Option<EventFormat> {
+    Some(match table.word("format")? {
+        "cloudevents" => EventFormat::CloudEvents(CloudEventsOptions::default()),
+        "wal2json" => EventFormat::Wal2Json,
+        _ => EventFormat::Json,
+    })
 }
 
 fn read_rotation(table: &Table<'_>) -> Option<Rotation> {

@@ -313,7 +313,7 @@ fn what_this_build_lacks_is_refused_by_name() {
         (
             "path =",
             r#"format = "debezium""#,
-            r#"12:1: sink.audit.format: "debezium" is not in this build yet; available: "json""#,
+            r#"12:1: sink.audit.format: "debezium" is not in this build yet; available: "json", "cloudevents", "wal2json""#,
         ),
         (
             "path =",

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::checkpoint::{CheckpointStore as _, FileStore};
+use crate::codec::EventFormat;
 use crate::fanout::LaneSettings;
 use crate::monitor::{Monitor, Status, Stopped};
 use crate::name::SinkName;
@@ -71,7 +72,7 @@ struct Member {
     name: SinkName,
     required: bool,
     settings: LaneSettings,
-    format: Option<&'static str>,
+    format: Option<EventFormat>,
     sink: BoxSink,
 }
 
@@ -85,16 +86,16 @@ impl std::fmt::Debug for Member {
 }
 
 /// How a sink takes part in a pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     /// Whether the slot waits for it. A sink that is not required skips changes rather than hold
     /// anything up.
     pub required: bool,
     /// How it is treated.
     pub settings: LaneSettings,
-    /// What it encodes changes as, if that is one of the [formats](crate::codec::EventFormat): an
-    /// encoding that several sinks use is made once.
-    pub format: Option<&'static str>,
+    /// What it encodes changes as, if that is one of the formats: an encoding that several sinks
+    /// use is made once.
+    pub format: Option<EventFormat>,
 }
 
 impl Default for Membership {

@@ -183,7 +183,7 @@ impl Running {
         let (rewind_in, rewind) = mpsc::channel(1);
         let mut lanes = JoinSet::new();
         let (mut members, mut senders) = (Vec::new(), Vec::new());
-        let formats: Vec<_> = sinks.iter().filter_map(|member| member.format).collect();
+        let formats: Vec<_> = sinks.iter().filter_map(|member| member.format.clone()).collect();
         let best_effort = sinks.iter().filter(|member| !member.required).count();
         for member in sinks {
             let Member { name, required, settings, format, sink } = member;

@@ -55,7 +55,7 @@ impl<W: AsyncWrite + Unpin + Send + 'static> WriterSink<W> {
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Sink for WriterSink<W> {
     async fn open(&mut self, context: &OpenContext) -> Result<Resume, SinkError> {
-        self.encoder = Some(Encoder::new(self.format, context.types.clone()));
+        self.encoder = Some(Encoder::new(self.format.clone(), context.types.clone()));
         // A line that is out in part cannot be taken back: it is ended, so that the next one is
         // whole.
         let torn = self.written > 0 && self.buffer[self.written - 1] != b'\n';

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::plan::{ColumnPlan, RelationPlan};
 use super::transaction::TransactionText;
 use crate::codec::error::{EncodeError, EncodeFault};
+use crate::codec::place::write_lsn;
 use crate::codec::string::{write_json_str, write_json_utf8};
 use crate::codec::value::{ValueError, write_json};
 use crate::event::{Change, Message, OldRow, Row, Truncate, Value};
@@ -24,8 +25,8 @@ pub(super) fn change(
     let (new, old) = (change.new_row(), change.old_row());
     let at_fault = |(column, fault): (usize, EncodeFault)| EncodeError {
         position: change.position(),
-        table: plan.relation().to_string(),
-        column: plan.relation().columns[column].name.clone(),
+        table: change.relation().to_string(),
+        column: change.relation().columns[column].name.clone(),
         fault,
     };
     key(out, plan, new, old).map_err(at_fault)?;
@@ -206,21 +207,4 @@ fn close_object(out: &mut Vec<u8>, between: u8) {
 
 fn write_bool(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
-}
-
-/// Appends an LSN as [`Lsn`] displays it, without the formatting machinery: every row has one.
-#[inline]
-fn write_lsn(out: &mut Vec<u8>, lsn: Lsn) {
-    write_hex(out, (lsn.as_u64() >> 32) as u32);
-    out.push(b'/');
-    write_hex(out, lsn.as_u64() as u32);
-}
-
-#[inline]
-fn write_hex(out: &mut Vec<u8>, number: u32) {
-    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    let count = (32 - number.leading_zeros()).div_ceil(4).max(1);
-    for digit in (0..count).rev() {
-        out.push(DIGITS[(number >> (digit * 4) & 15) as usize]);
-    }
 }

@@ -21,19 +21,19 @@ mod recall;
 mod tests;
 mod transaction;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+pub(super) use plan::key_columns;
 pub use recall::{LINE_END_BYTES, Recalled, recall};
 
 use self::plan::RelationPlan;
 use self::transaction::TransactionText;
 use crate::codec::error::EncodeError;
+use crate::codec::lines::{self, EventLines};
+use crate::codec::plans::Plans;
 use crate::codec::value::TypeRegistry;
-use crate::event::{Batch, Event, Relation};
-
-/// How many tables may be known before those that no batch uses any more are forgotten.
-const PLANS_BEFORE_SWEEP: usize = 256;
+use crate::event::{Batch, Event};
+use crate::lineage::Lineage;
 
 /// Writes batches as JSON lines.
 ///
@@ -41,11 +41,7 @@ const PLANS_BEFORE_SWEEP: usize = 256;
 #[derive(Debug)]
 pub struct JsonLines {
     types: Arc<TypeRegistry>,
-    /// By the address of its relation, which the plan keeps alive.
-    plans: HashMap<usize, Arc<RelationPlan>>,
-    sweep_at: usize,
-    /// The plan of each relation of the batch at hand.
-    at_hand: Vec<Arc<RelationPlan>>,
+    plans: Plans<RelationPlan>,
     transaction: TransactionText,
     /// Columns of the row at hand that were not sent.
     unsent: Vec<usize>,
@@ -56,9 +52,7 @@ impl JsonLines {
     pub fn new(types: Arc<TypeRegistry>) -> Self {
         Self {
             types,
-            plans: HashMap::new(),
-            sweep_at: PLANS_BEFORE_SWEEP,
-            at_hand: Vec::new(),
+            plans: Plans::new(),
             transaction: TransactionText::default(),
             unsent: Vec::new(),
         }
@@ -76,67 +70,48 @@ impl JsonLines {
         batch: &Batch,
         out: &mut Vec<u8>,
     ) -> Result<Option<usize>, EncodeError> {
-        let start = out.len();
-        let result = self.encode_events(batch, out);
-        self.at_hand.clear();
-        if result.is_err() {
-            out.truncate(start);
-        }
-        result
+        lines::encode(self, batch, out, |_| {})
+    }
+}
+
+impl EventLines for JsonLines {
+    fn take_up(&mut self, batch: &Batch) {
+        let types = &self.types;
+        self.plans.take_up(batch, |relation| RelationPlan::new(relation, types));
+        self.transaction.forget();
     }
 
-    fn encode_events(
+    #[inline]
+    fn write(
         &mut self,
-        batch: &Batch,
         out: &mut Vec<u8>,
-    ) -> Result<Option<usize>, EncodeError> {
-        for relation in batch.relations() {
-            let plan = self.plan_of(relation);
-            self.at_hand.push(plan);
-        }
-        let lineage = batch.lineage();
-        self.transaction.forget();
-        let mut complete = None;
-        for event in batch.events() {
-            match event {
-                Event::Begin(_) => {}
-                Event::Commit(_) => complete = Some(out.len()),
-                Event::Change(change) => {
-                    self.transaction.set(lineage, change.transaction());
-                    let plan = &self.at_hand[change.relation_slot()];
-                    line::change(out, plan, &self.transaction, &mut self.unsent, change)?;
+        lineage: &Lineage,
+        event: Event<'_>,
+    ) -> Result<(), EncodeError> {
+        match event {
+            Event::Begin(_) | Event::Commit(_) => {}
+            Event::Change(change) => {
+                self.transaction.set(lineage, change.transaction());
+                let plan = self.plans.at(change.relation_slot());
+                line::change(out, plan, &self.transaction, &mut self.unsent, change)?;
+            }
+            Event::Truncate(truncate) => {
+                self.transaction.set(lineage, truncate.transaction());
+                let plan = self.plans.at(truncate.relation_slot());
+                line::truncate(out, plan, &self.transaction, truncate);
+            }
+            Event::Message(message) => {
+                match message.transaction() {
+                    Some(transaction) => self.transaction.set(lineage, transaction),
+                    None => self.transaction.set_free(lineage, message.lsn()),
                 }
-                Event::Truncate(truncate) => {
-                    self.transaction.set(lineage, truncate.transaction());
-                    let plan = &self.at_hand[truncate.relation_slot()];
-                    line::truncate(out, plan, &self.transaction, truncate);
-                }
-                Event::Message(message) => {
-                    match message.transaction() {
-                        Some(transaction) => self.transaction.set(lineage, transaction),
-                        None => self.transaction.set_free(lineage, message.lsn()),
-                    }
-                    line::message(out, &self.transaction, message);
-                    if !message.is_transactional() {
-                        complete = Some(out.len());
-                    }
-                }
+                line::message(out, &self.transaction, message);
             }
         }
-        Ok(complete)
+        Ok(())
     }
 
-    fn plan_of(&mut self, relation: &Arc<Relation>) -> Arc<RelationPlan> {
-        let address = Arc::as_ptr(relation).addr();
-        if let Some(plan) = self.plans.get(&address) {
-            return Arc::clone(plan);
-        }
-        if self.plans.len() >= self.sweep_at {
-            self.plans.retain(|_, plan| Arc::strong_count(plan.relation()) > 1);
-            self.sweep_at = PLANS_BEFORE_SWEEP.max(self.plans.len() * 2);
-        }
-        let plan = Arc::new(RelationPlan::new(Arc::clone(relation), &self.types));
-        self.plans.insert(address, Arc::clone(&plan));
-        plan
+    fn lay_down(&mut self) {
+        self.plans.lay_down();
     }
 }

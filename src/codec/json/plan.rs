@@ -1,7 +1,5 @@
 //! What is the same in every line about one version of a table.
 
-use std::sync::Arc;
-
 use crate::codec::string::write_json_str;
 use crate::codec::value::{TypeRegistry, ValueType};
 use crate::event::{Oid, Operation, Relation, ReplicaIdentity};
@@ -9,7 +7,6 @@ use crate::event::{Oid, Operation, Relation, ReplicaIdentity};
 /// A table's share of its lines, escaped beforehand.
 #[derive(Debug)]
 pub(super) struct RelationPlan {
-    relation: Arc<Relation>,
     /// `","op":"insert","schema":…,"table":…,"key":` and its likes.
     insert: Vec<u8>,
     update: Vec<u8>,
@@ -31,7 +28,7 @@ pub(super) struct ColumnPlan {
 }
 
 impl RelationPlan {
-    pub(super) fn new(relation: Arc<Relation>, types: &TypeRegistry) -> Self {
+    pub(super) fn new(relation: &Relation, types: &TypeRegistry) -> Self {
         let opening = |op: &str| {
             let mut text = format!("\",\"op\":\"{op}\",\"schema\":").into_bytes();
             write_json_str(&mut text, &relation.schema);
@@ -52,15 +49,10 @@ impl RelationPlan {
             update: opening("update"),
             delete: opening("delete"),
             truncate: opening("truncate"),
-            key: key_columns(&relation),
-            types: type_names(&relation, &columns),
+            key: key_columns(relation),
+            types: type_names(relation, &columns),
             columns,
-            relation,
         }
-    }
-
-    pub(super) fn relation(&self) -> &Arc<Relation> {
-        &self.relation
     }
 
     pub(super) fn opening(&self, operation: Operation) -> &[u8] {
@@ -102,7 +94,7 @@ impl ColumnPlan {
 
 /// With FULL every column is flagged, which says nothing about a key; the primary key is then known
 /// to the catalogue alone.
-fn key_columns(relation: &Relation) -> Vec<usize> {
+pub(in crate::codec) fn key_columns(relation: &Relation) -> Vec<usize> {
     match relation.replica_identity {
         ReplicaIdentity::Full | ReplicaIdentity::Nothing => Vec::new(),
         ReplicaIdentity::Default | ReplicaIdentity::Index => {

@@ -3,52 +3,14 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::codec::value::TypeRegistry;
-use crate::codec::value::ValueError;
+use crate::codec::plans::PLANS_BEFORE_SWEEP;
+use crate::codec::tests::{TABLE, batch, orders, relation, text};
+use crate::codec::value::{TypeRegistry, ValueError};
 use crate::codec::{EncodeFault, Encoder, EventFormat};
-use crate::event::{Column, Lease, Oid, ReplicaIdentity, Value};
-use crate::lineage::Lineage;
+use crate::event::{Oid, ReplicaIdentity, Value};
 use crate::lsn::Lsn;
-use crate::name::{ServerIdentity, SystemId, Timeline};
-use crate::session::{Assembler, AssemblerOptions, HandedOut};
+use crate::name::SystemId;
 use crate::testing::{Feed, Frames, OldRowKind};
-
-const TABLE: Oid = Oid::new(9);
-
-fn relation(identity: ReplicaIdentity, columns: &[(&str, u32, bool)]) -> Relation {
-    let column = |&(name, type_oid, in_identity): &(&str, u32, bool)| Column {
-        name: name.to_owned(),
-        type_oid: Oid::new(type_oid),
-        type_name: None,
-        type_modifier: -1,
-        in_identity,
-    };
-    Relation {
-        oid: TABLE,
-        schema: "pub\"lic".to_owned(),
-        name: "orders".to_owned(),
-        replica_identity: identity,
-        columns: columns.iter().map(column).collect(),
-    }
-}
-
-fn orders(identity: ReplicaIdentity) -> Relation {
-    relation(identity, &[("id", 23, true), ("note", 25, identity == ReplicaIdentity::Full)])
-}
-
-fn text(text: &str) -> Value<'_> {
-    Value::Text(text.as_bytes())
-}
-
-fn batch(frames: &mut Frames) -> Batch {
-    let identity = ServerIdentity { system_id: SystemId::new(7), timeline: Timeline::new(2) };
-    let history = "1\t0/50\tno reason\n";
-    let lineage = Arc::new(Lineage::parse(identity, history).unwrap());
-    let handed = HandedOut { end: Lsn::new(0), partial: None };
-    let mut assembler = Assembler::new(lineage, handed, AssemblerOptions::everything());
-    assembler.push(frames.chunk()).unwrap();
-    assembler.take(|_| Lease::free()).unwrap()
-}
 
 fn encoder() -> JsonLines {
     JsonLines::new(Arc::new(TypeRegistry::builtin()))

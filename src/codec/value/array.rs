@@ -150,64 +150,113 @@ fn unescaped_runs(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// Writes the binary form: dimension count, flags, element type, (length, lower bound) of each
 /// dimension, then each element behind its length.
 pub(super) fn write_binary(out: &mut Vec<u8>, element: Scalar, bytes: &[u8]) -> Result<(), Fault> {
-    let mut elements = Elements { bytes, element };
-    let dimension_count = elements.take_i32()?;
-    let _has_nulls = elements.take_i32()?;
-    let element_oid = Oid::new(elements.take_i32()?.cast_unsigned());
-    // A type that this database defines (a domain, an enum) is read as it was declared.
-    if builtin(element_oid).is_some_and(|found| found != ValueType::Scalar(element)) {
-        return Err(Fault::Structure);
-    }
-    let dimension_count = usize::try_from(dimension_count).map_err(|_| Fault::Structure)?;
-    let mut lengths = [0; DIMENSIONS_MAX];
-    let lengths = lengths.get_mut(..dimension_count).ok_or(Fault::Structure)?;
-    let mut count = usize::from(dimension_count > 0);
-    for length in lengths.iter_mut() {
-        *length = usize::try_from(elements.take_i32()?).map_err(|_| Fault::Structure)?;
-        let _lower_bound = elements.take_i32()?;
-        count = count.checked_mul(*length).ok_or(Fault::Structure)?;
-    }
-    if count > elements.bytes.len() / 4 {
-        return Err(Fault::Length);
-    }
-    if count == 0 {
+    let (shape, mut elements) = Shape::read(element, bytes)?;
+    if shape.is_empty() {
         out.extend_from_slice(b"[]");
     } else {
-        elements.write_dimension(out, lengths)?;
+        let one = |out: &mut Vec<u8>, bytes: Option<&[u8]>| match bytes {
+            Some(bytes) => binary::write(out, element, bytes),
+            None => {
+                out.extend_from_slice(b"null");
+                Ok(())
+            }
+        };
+        elements.write_nested(out, shape.lengths(), (b'[', b']'), &one)?;
     }
-    if elements.bytes.is_empty() { Ok(()) } else { Err(Fault::Length) }
+    elements.end()
 }
 
-/// What is left of a binary array.
-struct Elements<'a> {
+/// How long a binary array is in each of its dimensions, and where that begins to count.
+pub(super) struct Shape {
+    dimension_count: usize,
+    lengths: [usize; DIMENSIONS_MAX],
+    lower_bounds: [i32; DIMENSIONS_MAX],
+}
+
+impl Shape {
+    /// Read what stands before the elements; answers what is left, which is long enough for them.
+    pub(super) fn read(element: Scalar, bytes: &[u8]) -> Result<(Self, Elements<'_>), Fault> {
+        let mut elements = Elements { bytes };
+        let dimension_count = elements.take_i32()?;
+        let _has_nulls = elements.take_i32()?;
+        let element_oid = Oid::new(elements.take_i32()?.cast_unsigned());
+        // A type that this database defines (a domain, an enum) is read as it was declared.
+        if builtin(element_oid).is_some_and(|found| found != ValueType::Scalar(element)) {
+            return Err(Fault::Structure);
+        }
+        let dimension_count = usize::try_from(dimension_count).map_err(|_| Fault::Structure)?;
+        if dimension_count > DIMENSIONS_MAX {
+            return Err(Fault::Structure);
+        }
+        let (mut lengths, mut lower_bounds) = ([0; DIMENSIONS_MAX], [1; DIMENSIONS_MAX]);
+        let mut count = usize::from(dimension_count > 0);
+        for (length, bound) in lengths.iter_mut().zip(&mut lower_bounds).take(dimension_count) {
+            *length = usize::try_from(elements.take_i32()?).map_err(|_| Fault::Structure)?;
+            *bound = elements.take_i32()?;
+            count = count.checked_mul(*length).ok_or(Fault::Structure)?;
+        }
+        if count > elements.bytes.len() / 4 {
+            return Err(Fault::Length);
+        }
+        Ok((Self { dimension_count, lengths, lower_bounds }, elements))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lengths().iter().product::<usize>() == 0 || self.dimension_count == 0
+    }
+
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths[..self.dimension_count]
+    }
+
+    pub(super) fn lower_bounds(&self) -> impl Iterator<Item = i32> + '_ {
+        self.lower_bounds[..self.dimension_count].iter().copied()
+    }
+}
+
+/// What is left of a binary array's elements.
+pub(super) struct Elements<'a> {
     bytes: &'a [u8],
-    element: Scalar,
 }
 
-impl Elements<'_> {
-    fn write_dimension(&mut self, out: &mut Vec<u8>, lengths: &[usize]) -> Result<(), Fault> {
-        let Some((&length, inner)) = lengths.split_first() else { return self.write_one(out) };
-        out.push(b'[');
+impl<'a> Elements<'a> {
+    /// Write arrays of `lengths` in one another between `brackets`, each element, or NULL, by
+    /// `one`.
+    pub(super) fn write_nested(
+        &mut self,
+        out: &mut Vec<u8>,
+        lengths: &[usize],
+        (open, close): (u8, u8),
+        one: &impl Fn(&mut Vec<u8>, Option<&'a [u8]>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let Some((&length, inner)) = lengths.split_first() else {
+            return one(out, self.take()?);
+        };
+        out.push(open);
         for index in 0..length {
             if index > 0 {
-                out.push(b',');
+                out.push(SEPARATOR);
             }
-            self.write_dimension(out, inner)?;
+            self.write_nested(out, inner, (open, close), one)?;
         }
-        out.push(b']');
+        out.push(close);
         Ok(())
     }
 
-    fn write_one(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
+    /// Nothing may be left.
+    pub(super) fn end(&self) -> Result<(), Fault> {
+        if self.bytes.is_empty() { Ok(()) } else { Err(Fault::Length) }
+    }
+
+    fn take(&mut self) -> Result<Option<&'a [u8]>, Fault> {
         let length = self.take_i32()?;
         if length == -1 {
-            out.extend_from_slice(b"null");
-            return Ok(());
+            return Ok(None);
         }
         let length = usize::try_from(length).map_err(|_| Fault::Length)?;
         let (value, rest) = self.bytes.split_at_checked(length).ok_or(Fault::Length)?;
         self.bytes = rest;
-        binary::write(out, self.element, value)
+        Ok(Some(value))
     }
 
     fn take_i32(&mut self) -> Result<i32, Fault> {

@@ -14,12 +14,14 @@ mod float;
 mod interval;
 mod kind;
 mod numeric;
+mod output;
 mod registry;
 mod text;
 mod time;
 
 pub use error::{Fault, Format, ValueError};
 pub use kind::{Scalar, ValueType};
+pub(crate) use output::write_output;
 pub use registry::TypeRegistry;
 
 use crate::codec::string::write_json_utf8;

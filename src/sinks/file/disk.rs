@@ -149,7 +149,8 @@ impl Thread {
         source: &Source,
         opened: oneshot::Sender<Option<Lsn>>,
     ) -> Result<(), FileSinkError> {
-        let mut data = recover(&settings.path, settings.format, settings.rotation.clone(), source)?;
+        let mut data =
+            recover(&settings.path, &settings.format, settings.rotation.clone(), source)?;
         let _ = opened.send(data.proven.end);
         while let Some(order) = self.queue.blocking_recv() {
             if self.stop.load(Ordering::Relaxed) {

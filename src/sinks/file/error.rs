@@ -100,6 +100,18 @@ pub enum FileSinkError {
         /// Where.
         at: u64,
     },
+    /// There is no cursor, and the file's format does not say where its writer stood.
+    #[error(
+        "{} holds something and has no cursor; in the format {format} it does not say where its writer \
+         stood: put its cursor back, or name another path",
+        path.display()
+    )]
+    NoCursor {
+        /// The file.
+        path: PathBuf,
+        /// What is written to it.
+        format: &'static str,
+    },
     /// The file is of another cluster.
     #[error("{} holds changes of cluster {stored}, the source is cluster {source_id}", path.display())]
     OtherSystem {

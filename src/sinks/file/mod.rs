@@ -138,7 +138,7 @@ impl Sink for FileSink {
         self.ended = Some(ended);
         self.writer = Some(Writer {
             disk,
-            encoder: Encoder::new(self.settings.format, Arc::clone(&context.types)),
+            encoder: Encoder::new(self.settings.format.clone(), Arc::clone(&context.types)),
             share: context.share_encoding,
             buffer: Vec::new(),
             mark: None,

@@ -7,7 +7,8 @@
 //! yes      anything else             an error: somebody else was at it
 //! no       missing or empty          a new file
 //! no       native JSON               cut to its last whole transaction
-//! no       anything else             an error: it is not ours to cut
+//! no       anything else             an error: it is not ours to cut, or, in a format that does
+//!                                    not say where its writer stood, not ours to go on with
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +27,7 @@ use crate::lsn::Lsn;
 /// Open the file at `path` and make it end with a whole transaction.
 pub(super) fn recover(
     path: &Path,
-    format: EventFormat,
+    format: &EventFormat,
     rotation: Rotation,
     source: &Source,
 ) -> Result<DataFile, FileSinkError> {
@@ -178,7 +179,7 @@ fn cut_to(file: &File, path: &Path, have: u64, want: u64) -> Result<(), FileSink
 
 fn by_content(
     path: &Path,
-    format: EventFormat,
+    format: &EventFormat,
     source: &Source,
 ) -> Result<(File, Whole), FileSinkError> {
     let source_id = source.lineage.system_id();
@@ -186,6 +187,11 @@ fn by_content(
         let length = file.metadata().map_err(FileSinkError::io("read", path))?.len();
         let last = match format {
             EventFormat::Json => last_transaction(file, path, length, source_id)?,
+            _ if length == 0 => LastTransaction { length: 0, end: None },
+            _ => {
+                let (path, format) = (path.to_owned(), format.name());
+                return Err(FileSinkError::NoCursor { path, format });
+            }
         };
         Ok::<_, FileSinkError>((last, length))
     };

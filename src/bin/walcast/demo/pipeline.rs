@@ -78,7 +78,7 @@ fn pipeline(args: &Args) -> Result<Pipeline, Error> {
     let terminal = TerminalSink::new(Paint::when(args.colours));
     // A terminal never holds the slot.
     let spectator = Membership { required: false, ..Membership::default() };
-    let json = Membership { format: Some(EventFormat::Json.name()), ..Membership::default() };
+    let json = Membership { format: Some(EventFormat::Json), ..Membership::default() };
     Pipeline::new(source, state(&args.directory))
         .member("terminal", terminal, spectator)?
         .member("file", FileSink::new(lines(&args.directory)), json)?

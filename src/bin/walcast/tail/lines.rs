@@ -1,33 +1,51 @@
-//! Events as JSON lines, all of them or some.
+//! Events as lines of a format, all of them or some.
 //!
-//! `last` and `end_lsn` stand on the last line of a transaction that is printed. Where lines are
-//! left out, which one that is shows only at the Commit: a line is held back until the next one or
-//! that.
+//! Where events are left out, the lines that open and end a transaction are printed only with one
+//! of its events between them. In formats of the native JSON event `last` and `end_lsn` stand on
+//! the last line of a transaction that is printed; which one that is shows only at the Commit, so
+//! that a line is held back until the next one or that.
 
 use std::sync::Arc;
 
 use memchr::memmem;
-use walcast::codec::json::JsonLines;
 use walcast::codec::value::TypeRegistry;
+use walcast::codec::{Encoder, EventFormat};
 use walcast::event::{Batch, Event};
 use walcast::{Error, ErrorKind, Lsn};
 
 use super::choice::Chosen;
 
-/// Prints batches as JSON lines.
+/// Prints batches as lines.
 #[derive(Debug)]
 pub(super) struct Lines {
-    encoder: JsonLines,
-    /// Whether lines may be left out from the middle of a transaction.
-    holds: bool,
+    encoder: Encoder,
+    /// Whether events may be left out from the middle of a transaction.
+    filters: bool,
+    /// Whether the last event of a transaction says so.
+    marks_last: bool,
+    /// What opens the transaction at hand, until one of its events is printed.
+    opening: Vec<u8>,
+    /// Whether one was.
+    is_open: bool,
     held: Vec<u8>,
     encoded: Vec<u8>,
+    /// How long `encoded` is after each event.
+    ends: Vec<usize>,
 }
 
 impl Lines {
-    pub(super) fn new(holds: bool) -> Self {
-        let encoder = JsonLines::new(Arc::new(TypeRegistry::builtin()));
-        Self { encoder, holds, held: Vec::new(), encoded: Vec::new() }
+    pub(super) fn new(format: EventFormat, filters: bool) -> Self {
+        let marks_last = matches!(format, EventFormat::Json | EventFormat::CloudEvents(_));
+        Self {
+            encoder: Encoder::new(format, Arc::new(TypeRegistry::builtin())),
+            filters,
+            marks_last,
+            opening: Vec::new(),
+            is_open: false,
+            held: Vec::new(),
+            encoded: Vec::new(),
+            ends: Vec::new(),
+        }
     }
 
     /// Append what was chosen of `batch`.
@@ -38,44 +56,58 @@ impl Lines {
         out: &mut Vec<u8>,
     ) -> Result<(), Error> {
         let fault = |error| Error::permanent(ErrorKind::Value, error);
-        if !self.holds {
-            let start = out.len();
+        if !self.filters && !chosen.ends {
             self.encoder.encode(batch, out).map_err(fault)?;
-            if chosen.ends {
-                let count = chosen.picks.iter().filter(|picked| **picked).count();
-                let ends = memchr::memchr_iter(b'\n', &out[start..]);
-                let end = ends.take(count).last().map_or(0, |newline| newline + 1);
-                out.truncate(start + end);
-            }
+            self.is_open = true;
             return Ok(());
         }
-        self.encoded.clear();
-        self.encoder.encode(batch, &mut self.encoded).map_err(fault)?;
-        let mut rest: &[u8] = &self.encoded;
-        for (event, picked) in batch.events().zip(&chosen.picks) {
-            match event {
-                Event::Begin(_) => {}
-                Event::Commit(transaction) => {
-                    if let Some(end) = transaction.end_lsn() {
-                        mark_last(&mut self.held, end);
-                    }
-                    out.append(&mut self.held);
-                }
-                _ => {
-                    let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
-                    let (line, others) = rest.split_at(end);
-                    rest = others;
-                    if *picked {
-                        out.append(&mut self.held);
-                        self.held.extend_from_slice(line);
-                    }
-                }
-            }
+        let Self { encoder, encoded, ends, .. } = self;
+        encoded.clear();
+        ends.clear();
+        encoder.encode_each(batch, encoded, |end| ends.push(end)).map_err(fault)?;
+        let encoded = std::mem::take(&mut self.encoded);
+        let mut start = 0;
+        for (nth, (event, picked)) in batch.events().zip(&chosen.picks).enumerate() {
+            let lines = &encoded[start..self.ends[nth]];
+            start = self.ends[nth];
+            self.event(event, *picked, lines, out);
         }
+        self.encoded = encoded;
         if chosen.ends {
             self.release(out);
         }
         Ok(())
+    }
+
+    fn event(&mut self, event: Event<'_>, picked: bool, lines: &[u8], out: &mut Vec<u8>) {
+        match event {
+            Event::Begin(_) => {
+                self.opening.clear();
+                self.opening.extend_from_slice(lines);
+                self.is_open = false;
+            }
+            Event::Commit(transaction) => {
+                if self.marks_last
+                    && let Some(end) = transaction.end_lsn()
+                {
+                    mark_last(&mut self.held, end);
+                }
+                self.release(out);
+                if self.is_open {
+                    out.extend_from_slice(lines);
+                }
+            }
+            _ if picked => {
+                self.release(out);
+                let transactional = !matches!(event, Event::Message(it) if !it.is_transactional());
+                if transactional {
+                    out.append(&mut self.opening);
+                    self.is_open = true;
+                }
+                self.held.extend_from_slice(lines);
+            }
+            _ => {}
+        }
     }
 
     /// Append what is held back, whose transaction is not printed to its end.

@@ -16,6 +16,8 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream as _;
+use walcast::codec::EventFormat;
+use walcast::codec::cloudevents::CloudEventsOptions;
 use walcast::event::Batch;
 use walcast::net::{ConnectConfig, Walsender};
 use walcast::publication::PublicationTables;
@@ -60,7 +62,8 @@ pub(crate) struct Args {
     /// Only these tables: schema.table, schema.* or * for all, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     tables: Vec<Wanted>,
-    /// How events are printed: json or pretty [default: pretty on a terminal, else json]
+    /// How events are printed: json, pretty, cloudevents or wal2json; when not given, pretty on a
+    /// terminal and json elsewhere
     #[arg(long, value_parser = parse_format)]
     format: Option<Format>,
     /// What to do when the connection of a temporary slot breaks
@@ -78,10 +81,10 @@ pub(crate) struct Args {
 }
 
 /// How events are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// The native JSON event, one a line
-    Json,
+    /// For programs, line by line
+    Lines(EventFormat),
     /// For eyes
     Pretty,
 }
@@ -98,12 +101,12 @@ pub(crate) enum OnDisconnect {
 
 fn parse_format(text: &str) -> Result<Format, &'static str> {
     match text {
-        "json" => Ok(Format::Json),
+        "json" => Ok(Format::Lines(EventFormat::Json)),
         "pretty" => Ok(Format::Pretty),
-        "debezium" | "cloudevents" | "wal2json" => {
-            Err("not in this build yet; available: json, pretty")
-        }
-        _ => Err("available: json, pretty"),
+        "cloudevents" => Ok(Format::Lines(EventFormat::CloudEvents(CloudEventsOptions::default()))),
+        "wal2json" => Ok(Format::Lines(EventFormat::Wal2Json)),
+        "debezium" => Err("not in this build yet; available: json, pretty, cloudevents, wal2json"),
+        _ => Err("available: json, pretty, cloudevents, wal2json"),
     }
 }
 
@@ -141,7 +144,7 @@ impl<'a> Tail<'a> {
         if choice.ends_at(start) {
             tracing::warn!(%start, "nothing lies between where the slot begins and the end asked for");
         }
-        let printer = Printer::new(args.format, choice.is_filter());
+        let printer = Printer::new(args.format.clone(), choice.is_filter());
         Ok(Self { args, connect, choice, printer, stream })
     }
 
@@ -249,23 +252,23 @@ async fn next(stream: &mut ReplicationStream) -> Option<Result<Batch, Error>> {
 
 /// How batches become text.
 enum Printer {
-    Json(Box<Lines>),
+    Lines(Box<Lines>),
     Pretty(Pretty),
 }
 
 impl Printer {
     fn new(format: Option<Format>, filters: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
-        let usual = if terminal { Format::Pretty } else { Format::Json };
+        let usual = if terminal { Format::Pretty } else { Format::Lines(EventFormat::default()) };
         match format.unwrap_or(usual) {
-            Format::Json => Self::Json(Box::new(Lines::new(filters))),
+            Format::Lines(format) => Self::Lines(Box::new(Lines::new(format, filters))),
             Format::Pretty => Self::Pretty(Pretty::new(Paint::stdout())),
         }
     }
 
     fn print(&mut self, batch: &Batch, chosen: &Chosen, out: &mut Vec<u8>) -> Result<(), Error> {
         match self {
-            Self::Json(lines) => lines.print(batch, chosen, out)?,
+            Self::Lines(lines) => lines.print(batch, chosen, out)?,
             Self::Pretty(pretty) => {
                 let mut text = String::new();
                 pretty.print(batch, chosen, &mut text);
@@ -277,7 +280,7 @@ impl Printer {
 
     /// Append what was held back.
     fn release(&mut self, out: &mut Vec<u8>) {
-        if let Self::Json(lines) = self {
+        if let Self::Lines(lines) = self {
             lines.release(out);
         }
     }
@@ -285,7 +288,7 @@ impl Printer {
     /// Append that what lies between the two positions was missed.
     fn gap(&mut self, out: &mut Vec<u8>, last: Lsn, start: Lsn) {
         let text = match self {
-            Self::Json(_) => {
+            Self::Lines(_) => {
                 let gap = serde_json::json!({ "op": "gap", "after": last, "resumed_at": start });
                 format!("{gap}\n")
             }
