@@ -40,3 +40,4 @@ mod the_file_sink_touches_only_what_is_its_own;
 mod tidy;
 mod wal2json_is_what_the_plugin_writes;
 mod what_is_in_the_way_of_a_running_pipeline_is_named;
+mod what_the_publication_filters_is_what_arrives;

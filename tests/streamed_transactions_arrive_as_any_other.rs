@@ -237,3 +237,25 @@ async fn with_messages_in_what_is_rolled_back() {
         assert_eq!(reconnects, 1, "{what}");
     }
 }
+
+/// PostgreSQL 18 passes over what it finds rolled back, older ones read it all.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_what_was_rolled_back_before_anyone_read_it() {
+    for server in every_major() {
+        let primary = story::primary_on(server);
+        let modes = [Streaming::Off, Streaming::On, Streaming::Parallel];
+        for mode in modes {
+            make_slot(&primary, &format!("s{}", mode as u8));
+        }
+        let client = primary.client().await;
+        story::rolled_back(&client).await;
+        story::end(&client).await;
+        for mode in modes {
+            let what = format!("PostgreSQL {} {mode:?}", primary.major());
+            let source = source(&primary, &format!("s{}", mode as u8)).streaming(mode);
+            let (lines, reconnects) = read(source).await;
+            assert_eq!((lines.lines().count(), reconnects), (6, 0), "{what}");
+            assert_eq!(ids_of(&lines, "big"), [1, 2, 3, 4, 5], "{what}");
+        }
+    }
+}

@@ -199,6 +199,22 @@ fn story() -> Bytes {
     script.chunk().bytes
 }
 
+/// PostgreSQL 18 can tell of a rollback although nothing was streamed and nothing was asked for.
+#[test]
+fn a_stray_stream_abort_is_counted_and_is_no_event() {
+    let mut script = Script::default();
+    script.0.stream_abort(7, 8);
+    script.relation().begin(20).insert(10, "1");
+    script.0.stream_abort(7, 9);
+    script.insert(11, "2").commit(20);
+    script.0.stream_abort(7, 7);
+    let mut it = fresh();
+    it.push(script.chunk()).unwrap();
+    let batch = take(&mut it).unwrap();
+    assert_eq!((batch.len(), batch.end()), (4, Lsn::new(28)));
+    assert_eq!(it.stray_aborts(), 3);
+}
+
 fn frame_ends(bytes: &[u8]) -> Vec<usize> {
     let mut ends = vec![0];
     while let Some(at) = ends.last().filter(|at| **at < bytes.len()) {

@@ -83,6 +83,17 @@ pub(super) async fn messages_rolled_back(client: &Client) {
     client.batch_execute(&script).await.unwrap();
 }
 
+/// Large ones with subtransactions that are rolled back before anyone reads them, and a small one
+/// that commits.
+pub(super) async fn rolled_back(client: &Client) {
+    for _ in 0..3 {
+        let [top, sub] = [(1, 500), (501, 2000)].map(|(from, count)| rows("big", from, count));
+        let script = format!("begin; {top}; savepoint a; {sub}; rollback");
+        client.batch_execute(&script).await.unwrap();
+    }
+    client.batch_execute(&rows("big", 1, 5)).await.unwrap();
+}
+
 /// A thousand exception blocks, a hundred deep, and a thousand beside each other.
 async fn nested(client: &Client) {
     let script = "begin;
