@@ -190,6 +190,7 @@ fn batch(rows: &[Row], value: impl Fn(&[u8]) -> Value<'_>) -> Batch {
         name: "w1".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: columns.collect(),
+        catalog: None,
     };
     let mut frames = Frames::new();
     frames.begin_at(0x10_0000, 820_000_000_123_456).relation(&relation);

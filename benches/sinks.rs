@@ -175,6 +175,7 @@ fn relation() -> Relation {
         name: "w1".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: columns.map(column).into(),
+        catalog: None,
     }
 }
 

@@ -15,6 +15,8 @@ mod timestamp;
 mod budget;
 
 #[cfg(feature = "client")]
+pub mod catalog;
+#[cfg(feature = "client")]
 pub mod check;
 #[cfg(feature = "client")]
 pub mod checkpoint;

@@ -121,13 +121,13 @@ fn a_publication_that_is_missing_or_lacks_something() {
 fn types_that_only_text_can_carry() {
     let primary = Primary::start();
     primary.sql(
-        "create type mood as enum ('sad', 'ok'); create table t(id int primary key, m mood);
+        "create domain price as money; create table t(id int primary key, m price);
          create publication walcast for table t",
     );
     let (_directory, path) = config(&primary.url(), "");
     let warnings = findings(&path, 0, "warning");
     let said = warnings.iter().map(|(said, _)| said).find(|said| said.starts_with("column types"));
-    assert_eq!(said.unwrap(), "column types: no binary decoder for public.mood (public.t)");
+    assert_eq!(said.unwrap(), "column types: no binary decoder for public.price (public.t)");
     let (_directory, path) = config(&primary.url(), "format = \"binary\"");
     has(&only_error(&path).1, "set [source] format");
 }

@@ -8,6 +8,7 @@ use postgres_types::{FromSql, Type};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio_postgres::{Client, SimpleQueryMessage};
+use walcast::catalog::type_definitions;
 use walcast::codec::value::{TypeRegistry, ValueError, ValueType, write_json};
 use walcast::event::{Oid, Value};
 
@@ -116,15 +117,12 @@ async fn of_a_json_column_is_its_own_text_on_one_line() {
 }
 
 #[tokio::test]
-async fn of_a_domain_that_was_declared_as_its_base_type() {
+async fn of_a_domain_as_its_base_type() {
     let primary = Primary::builder().unix_socket_only().start();
     let client = primary.client().await;
     client.batch_execute("CREATE DOMAIN price AS numeric(8,2)").await.unwrap();
-    let mut registry = TypeRegistry::builtin();
-    let oid: u32 = client.query_one("SELECT 'price'::regtype::oid", &[]).await.unwrap().get(0);
-    registry.insert(Oid::new(oid), registry.value_type(Oid::new(1700)));
     let array: u32 = client.query_one("SELECT 'price[]'::regtype::oid", &[]).await.unwrap().get(0);
-    registry.insert(Oid::new(array), registry.value_type(Oid::new(1231)));
+    let registry = type_definitions(&client, [Oid::new(array)]).await.unwrap();
     let row = client.query_one("SELECT '{1.5,NULL}'::price[]", &[]).await.unwrap();
     let mut out = Vec::new();
     let raw = row.get::<_, Raw>(0).0;

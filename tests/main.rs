@@ -20,6 +20,7 @@ mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod idle_slot_follows_the_server;
 mod json_of_every_common_type_equals_to_jsonb;
+mod keys_and_types_come_from_the_catalogue;
 mod messages_are_emitted_and_come_in_their_place;
 mod odd_shapes_arrive_as_they_are;
 mod replay_after_kills_and_restarts_is_whole;

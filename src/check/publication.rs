@@ -1,10 +1,11 @@
 //! Publications: whether they are there or could be made, and what their tables are fit for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Findings;
 use crate::Result;
-use crate::codec::value::TypeRegistry;
+use crate::catalog::type_definitions;
+use crate::event::Oid;
 use crate::name::{PublicationName, quote_identifier};
 use crate::net::{SqlClient, SqlError};
 use crate::publication::{
@@ -61,7 +62,7 @@ pub(super) async fn check(
         if publishes.update || publishes.delete {
             check_identity(findings, &tables);
         }
-        gather_types(&tables, &mut types);
+        gather_types(sql, &tables, &mut types).await?;
     }
     check_types(findings, types, wanted.format);
     Ok(())
@@ -196,8 +197,14 @@ fn no_identity(findings: &mut Findings, table: &str, consequence: &str) {
 }
 
 /// Which types have no binary decoder here, each with one table that has it.
-fn gather_types(tables: &[PublishedTable], types: &mut BTreeMap<String, String>) {
-    let registry = TypeRegistry::builtin();
+async fn gather_types(
+    sql: &SqlClient,
+    tables: &[PublishedTable],
+    types: &mut BTreeMap<String, String>,
+) -> Result<()> {
+    let used: BTreeSet<Oid> =
+        tables.iter().flat_map(|table| &table.column_types).map(|(oid, _)| *oid).collect();
+    let registry = type_definitions(sql, used).await?;
     for table in tables {
         for (oid, name) in &table.column_types {
             if !registry.has_binary_decoder(*oid) {
@@ -205,6 +212,7 @@ fn gather_types(tables: &[PublishedTable], types: &mut BTreeMap<String, String>)
             }
         }
     }
+    Ok(())
 }
 
 fn check_types(findings: &mut Findings, types: BTreeMap<String, String>, format: WireFormat) {

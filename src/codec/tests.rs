@@ -26,6 +26,7 @@ pub(super) fn relation(identity: ReplicaIdentity, columns: &[(&str, u32, bool)])
         name: "orders".to_owned(),
         replica_identity: identity,
         columns: columns.iter().map(column).collect(),
+        catalog: None,
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod arena;
 mod batch;
+mod catalog;
 mod chunk;
 mod encoded;
 mod relation;
@@ -17,6 +18,7 @@ pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
 #[cfg(feature = "client")]
 pub(crate) use batch::Mark;
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
+pub use catalog::{CatalogEntry, TableAttribute, TableEntry};
 #[cfg(feature = "client")]
 pub(crate) use chunk::Lender;
 pub use chunk::{Chunk, Lease};

@@ -2,9 +2,11 @@
 //!
 //! A [`Relation`] is one version: a changed table yields a new one, and every row points at the
 //! version it was sent with. What the Relation message does not carry (attribute numbers, the
-//! primary key) is absent here until the catalogue has confirmed it.
+//! primary key, what types are made of) comes from the catalogue, whose answer stands beside it.
 
 use std::fmt;
+
+use super::catalog::CatalogEntry;
 
 /// A PostgreSQL object identifier.
 #[derive(
@@ -59,6 +61,9 @@ pub struct Relation {
     pub replica_identity: ReplicaIdentity,
     /// The published columns, in the order rows have them.
     pub columns: Vec<Column>,
+    /// What the catalogue says of it; `None` where it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub catalog: Option<CatalogEntry>,
 }
 
 /// One published column of a [`Relation`].
@@ -79,6 +84,13 @@ pub struct Column {
 }
 
 impl Relation {
+    /// Whether the server describes `other` in the same words.
+    pub fn is_described_as(&self, other: &Relation) -> bool {
+        let Self { oid, schema, name, replica_identity, columns, catalog: _ } = self;
+        (oid, schema, name, columns) == (&other.oid, &other.schema, &other.name, &other.columns)
+            && *replica_identity == other.replica_identity
+    }
+
     /// The place of the column called `name`.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

@@ -69,6 +69,7 @@ fn table() -> Relation {
         name: "t".to_owned(),
         replica_identity: ReplicaIdentity::Full,
         columns: vec![column],
+        catalog: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn relation(columns: &[(&str, u32)]) -> Relation {
         name: "orders".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: columns.iter().enumerate().map(column).collect(),
+        catalog: None,
     }
 }
 

@@ -57,9 +57,9 @@ impl AssemblerOptions {
 /// Turns the frames of one connection into batches.
 #[derive(Debug)]
 pub struct Assembler {
-    relations: Relations,
+    pub(super) relations: Relations,
     open: Option<Open>,
-    arena: Arena,
+    pub(super) arena: Arena,
     /// The position of the last keepalive that counts. Apart from the arena's end: what came may
     /// be handed out as it is, idle progress only once it was asked whether the publications exist.
     idle_end: Lsn,
@@ -189,11 +189,6 @@ impl Assembler {
         self.arena.end.max(self.idle_end) > self.handed.end
     }
 
-    /// The first column type met that has no binary decoder.
-    pub fn undecodable(&self) -> Option<Oid> {
-        self.relations.undecodable()
-    }
-
     /// Stream Abort messages that came although nothing is streamed (PostgreSQL 18).
     pub fn stray_aborts(&self) -> u64 {
         self.stray_aborts
@@ -230,6 +225,7 @@ impl Assembler {
             full.lease = lend(full.bytes());
             return Some(Batch::new(full));
         }
+        self.relations.leave_unanswered();
         self.handed.end = full.end;
         let handed_of = |open: &Open| open.index - u64::from(open.last.is_some());
         self.handed.partial = self.open.as_ref().map(|open| (open.commit_lsn, handed_of(open)));

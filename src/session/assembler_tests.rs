@@ -45,6 +45,7 @@ impl Script {
             name: "t".to_owned(),
             replica_identity: ReplicaIdentity::Default,
             columns: vec![column("id", 23, true), column("note", 25, false)],
+            catalog: None,
         });
         self
     }

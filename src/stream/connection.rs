@@ -5,6 +5,8 @@
 //! silently begin at a greater one, and once more when the slot is ours. Each thing that is in the
 //! way is an error of its own.
 
+use std::collections::BTreeSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +17,8 @@ use super::error::StreamError;
 use super::judge::{judge_identity, judge_log};
 use super::source::Source;
 use crate::budget::Budget;
-use crate::codec::value::TypeRegistry;
+use crate::catalog::type_definitions;
+use crate::event::Oid;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
@@ -232,11 +235,10 @@ impl Attempt {
             return Ok(Format::Text);
         }
         let tables = published_tables(sql, &self.source.publications).await?;
-        let registry = TypeRegistry::builtin();
-        let all = tables
-            .iter()
-            .flat_map(|table| &table.column_types)
-            .all(|(oid, _)| registry.has_binary_decoder(*oid));
+        let types: BTreeSet<Oid> =
+            tables.iter().flat_map(|table| &table.column_types).map(|(oid, _)| *oid).collect();
+        let registry = type_definitions(sql, types.iter().copied()).await?;
+        let all = types.iter().all(|oid| registry.has_binary_decoder(*oid));
         Ok(self.source.first_format(all))
     }
 
@@ -284,6 +286,15 @@ struct Started {
 
 /// How long the server may take to answer a question over SQL.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What the server is going to say.
+pub(super) struct Answer<T>(pub(super) Pin<Box<dyn Future<Output = Result<T>> + Send>>);
+
+impl<T> std::fmt::Debug for Answer<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Answer")
+    }
+}
 
 /// What the server answers to a few questions, in time.
 pub(super) async fn answered<T>(

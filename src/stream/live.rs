@@ -36,6 +36,8 @@ pub(super) enum Next {
     Idle,
     /// Ask whether the publications exist before going on.
     Doubt,
+    /// Ask the catalogue about tables before their rows are handed out.
+    Undescribed,
     Text,
     /// Streamed transactions cannot be held any more.
     Unstreamed(HoldError),
@@ -121,12 +123,8 @@ impl Live {
         if self.may_change_format(source) && self.assembler.undecodable().is_some() {
             return Poll::Ready(Next::Text);
         }
-        if self.assembler.has_events() {
-            let budget = &self.connection.budget;
-            if let Some(batch) = self.assembler.take(|bytes| budget.charge(bytes)) {
-                self.idle_at = None;
-                return Poll::Ready(Next::Batch(batch));
-            }
+        if let Some(next) = self.batch() {
+            return Poll::Ready(next);
         }
         if std::mem::take(&mut self.in_doubt) {
             return Poll::Ready(Next::Doubt);
@@ -144,6 +142,20 @@ impl Live {
         }
         // The loop above ended at an empty queue or at work on the hold, which wake us.
         Poll::Pending
+    }
+
+    /// What the events at hand make, if there are any.
+    fn batch(&mut self) -> Option<Next> {
+        if !self.assembler.has_events() {
+            return None;
+        }
+        if !self.assembler.undescribed().is_empty() {
+            return Some(Next::Undescribed);
+        }
+        let budget = &self.connection.budget;
+        let batch = self.assembler.take(|bytes| budget.charge(bytes))?;
+        self.idle_at = None;
+        Some(Next::Batch(batch))
     }
 
     /// What comes next: out of the hold as long as that has something to do, then off the wire.

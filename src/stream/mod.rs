@@ -14,6 +14,13 @@
 //!      ▼                 │  Verifying (do the publications still exist?)
 //!    Ended ◄─────────────┘ permanent
 //! ```
+//!
+//! Before the first rows of a table are handed out, the catalogue is asked about it (Describing):
+//! they carry its answer.
+//!
+//! ```text
+//!  Streaming ──► Describing ──► Streaming
+//! ```
 
 mod backoff;
 mod confirmer;
@@ -22,6 +29,7 @@ mod error;
 mod hold;
 mod judge;
 mod live;
+mod opening;
 mod source;
 mod spill;
 
@@ -34,11 +42,11 @@ use std::time::Duration;
 use futures_core::Stream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep};
 
 use crate::budget::Budget;
-use crate::event::Batch;
+use crate::catalog;
+use crate::event::{Batch, CatalogEntry};
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
@@ -53,9 +61,10 @@ pub use error::StreamError;
 pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
-use connection::{Attempt, Connection, answered};
+use connection::{Answer, Attempt, Connection, answered};
 use hold::Hold;
 use live::{Idle, Live, Next};
+use opening::{AbortOnDrop, first_connection};
 use spill::Spill;
 pub(crate) use spill::SpillSettings;
 
@@ -113,16 +122,11 @@ enum State {
     Waiting(Pin<Box<Sleep>>),
     Streaming(Box<Live>),
     Verifying(Box<Live>, Option<Batch>, Verdict),
+    Describing(Box<Live>, Answer<Vec<CatalogEntry>>),
     Ended,
 }
 
-struct Verdict(Pin<Box<dyn Future<Output = Result<()>> + Send>>);
-
-impl std::fmt::Debug for Verdict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Verdict")
-    }
-}
+type Verdict = Answer<()>;
 
 /// Where a stream goes on, and what it may use.
 #[derive(Debug)]
@@ -234,7 +238,9 @@ impl ReplicationStream {
     /// How values are being sent; `None` while there is no connection.
     pub fn format(&self) -> Option<Format> {
         match &self.state {
-            State::Streaming(live) | State::Verifying(live, ..) => Some(live.connection.format),
+            State::Streaming(live) | State::Verifying(live, ..) | State::Describing(live, ..) => {
+                Some(live.connection.format)
+            }
             _ => None,
         }
     }
@@ -242,7 +248,7 @@ impl ReplicationStream {
     /// The timelines of the server; `None` while there is no connection.
     pub(crate) fn lineage(&self) -> Option<Arc<Lineage>> {
         match &self.state {
-            State::Streaming(live) | State::Verifying(live, ..) => {
+            State::Streaming(live) | State::Verifying(live, ..) | State::Describing(live, ..) => {
                 Some(Arc::clone(&live.connection.lineage))
             }
             _ => None,
@@ -272,7 +278,9 @@ impl ReplicationStream {
     /// Dropping the future closes the connection at once, which loses nothing.
     pub async fn finish(mut self) {
         let state = std::mem::replace(&mut self.state, State::Ended);
-        if let State::Streaming(live) | State::Verifying(live, ..) = state {
+        if let State::Streaming(live) | State::Verifying(live, ..) | State::Describing(live, ..) =
+            state
+        {
             let Connection { request, mut driver, feed, .. } = live.connection;
             request.send_replace(Request::Finish);
             // The driver notices the closed queue too, but ends in order only when asked first.
@@ -318,6 +326,7 @@ impl ReplicationStream {
                     }
                     Next::Idle => self.verify_idle(),
                     Next::Doubt => self.verify(None),
+                    Next::Undescribed => self.describe(),
                     Next::Text => {
                         self.text = true;
                         self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
@@ -329,23 +338,47 @@ impl ReplicationStream {
                     }
                     Next::Broken(error) => self.retry(error)?,
                 },
-                State::Verifying(_, _, verdict) => {
-                    let verdict = ready!(verdict.0.as_mut().poll(cx));
-                    let state = std::mem::replace(&mut self.state, State::Ended);
-                    let State::Verifying(live, batch, _) = state else { continue };
-                    match verdict {
-                        Ok(()) => {
-                            self.handed = live.assembler.handed_out();
-                            self.state = State::Streaming(live);
-                            if let Some(batch) = batch {
-                                self.last_idle = Some(Instant::now());
-                                return Poll::Ready(Ok(Some(self.hand_out(batch))));
-                            }
-                        }
-                        Err(error) => self.retry(error)?,
+                State::Verifying(..) => {
+                    if let Some(batch) = ready!(self.poll_verdict(cx))? {
+                        return Poll::Ready(Ok(Some(batch)));
                     }
                 }
+                State::Describing(_, answer) => {
+                    let answer = ready!(answer.0.as_mut().poll(cx));
+                    self.described(answer)?;
+                }
             }
+        }
+    }
+
+    /// Go on once the publications are known to exist, with the batch that waited for it.
+    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Batch>>> {
+        let State::Verifying(_, _, verdict) = &mut self.state else { return Poll::Ready(Ok(None)) };
+        let verdict = ready!(verdict.0.as_mut().poll(cx));
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Verifying(live, batch, _) = state else { return Poll::Ready(Ok(None)) };
+        if let Err(error) = verdict {
+            return Poll::Ready(self.retry(error).map(|()| None));
+        }
+        self.handed = live.assembler.handed_out();
+        self.state = State::Streaming(live);
+        Poll::Ready(Ok(batch.map(|batch| {
+            self.last_idle = Some(Instant::now());
+            self.hand_out(batch)
+        })))
+    }
+
+    /// Go on with what the catalogue says of the tables that were asked about.
+    fn described(&mut self, answer: Result<Vec<CatalogEntry>>) -> Result<()> {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Describing(mut live, _) = state else { return Ok(()) };
+        match answer {
+            Ok(entries) => {
+                live.assembler.catalogued(entries);
+                self.state = State::Streaming(live);
+                Ok(())
+            }
+            Err(error) => self.retry(error),
         }
     }
 
@@ -376,7 +409,19 @@ impl ReplicationStream {
             }
             Err(StreamError::PublicationMissing { names, server: None }.into())
         });
-        self.state = State::Verifying(live, batch, Verdict(Box::pin(verdict)));
+        self.state = State::Verifying(live, batch, Answer(Box::pin(verdict)));
+    }
+
+    /// Ask the catalogue about the tables whose rows come next.
+    fn describe(&mut self) {
+        let state = std::mem::replace(&mut self.state, State::Ended);
+        let State::Streaming(live) = state else { return };
+        let sql = Arc::clone(&live.connection.sql);
+        let relations = live.assembler.undescribed().to_vec();
+        let answer = answered("describe its tables", async move {
+            Ok(catalog::look_up(&sql, &relations).await?)
+        });
+        self.state = State::Describing(live, Answer(Box::pin(answer)));
     }
 
     /// Try again after `error`, unless that cannot help.
@@ -444,51 +489,4 @@ fn hold_of(source: &Source, shared: &Shared, streaming: Streaming) -> Option<Hol
     };
     let spill = source.spill.as_ref().map(spill);
     (streaming != Streaming::Off).then(|| Hold::new(shared.budget.clone(), spill))
-}
-
-/// The first connection: what is in the way is told at once, but for a server that is starting and
-/// a slot whose last user may be on its way out.
-async fn first_connection(runtime: &Handle, attempt: Attempt) -> Result<Connection> {
-    let begin = Instant::now();
-    let mut backoff = Backoff::new(BACKOFF_FIRST, Duration::from_secs(1));
-    loop {
-        let opening = AbortOnDrop(runtime.spawn(attempt.clone().open()));
-        let error = match opening.join().await {
-            Ok(connection) => return Ok(connection),
-            Err(error) => error,
-        };
-        let starting = error
-            .downcast_ref::<crate::net::ConnectError>()
-            .is_some_and(|error| matches!(error, crate::net::ConnectError::NotAccepting { .. }));
-        let patience = match error.kind() {
-            ErrorKind::SlotInUse if error.is_transient() => attempt.source.slot_wait,
-            _ if starting => STARTUP_WAIT,
-            _ => return Err(error),
-        };
-        let wait = backoff.next();
-        if begin.elapsed() + wait > patience {
-            return Err(error);
-        }
-        if backoff.tries() == 1 {
-            tracing::warn!(%error, ?patience, "waiting");
-        }
-        tokio::time::sleep(wait).await;
-    }
-}
-
-/// A connection being opened, given up when dropped.
-#[derive(Debug)]
-struct AbortOnDrop(JoinHandle<Result<Connection>>);
-
-impl AbortOnDrop {
-    async fn join(mut self) -> Result<Connection> {
-        let joined = (&mut self.0).await;
-        joined.unwrap_or_else(|_| Err(StreamError::TaskEnded.into()))
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }

@@ -115,5 +115,6 @@ fn table() -> Relation {
         name: "t".to_owned(),
         replica_identity: ReplicaIdentity::Default,
         columns: vec![column("id", 23, true), column("note", 25, false)],
+        catalog: None,
     }
 }

@@ -23,7 +23,6 @@ mod transaction;
 
 use std::sync::Arc;
 
-pub(super) use plan::key_columns;
 pub use recall::{LINE_END_BYTES, Recalled, recall};
 
 use self::plan::RelationPlan;

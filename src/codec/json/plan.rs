@@ -2,7 +2,7 @@
 
 use crate::codec::string::write_json_str;
 use crate::codec::value::{TypeRegistry, ValueType};
-use crate::event::{Oid, Operation, Relation, ReplicaIdentity};
+use crate::event::{Oid, Operation, Relation};
 
 /// A table's share of its lines, escaped beforehand.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ impl RelationPlan {
             let mut name = Vec::with_capacity(column.name.len() + 3);
             write_json_str(&mut name, &column.name);
             name.push(b':');
-            ColumnPlan { value_type: types.value_type(column.type_oid), name }
+            ColumnPlan { value_type: relation.value_type(column.type_oid, types), name }
         };
         let columns: Vec<_> = relation.columns.iter().map(column).collect();
         Self {
@@ -49,7 +49,7 @@ impl RelationPlan {
             update: opening("update"),
             delete: opening("delete"),
             truncate: opening("truncate"),
-            key: key_columns(relation),
+            key: relation.key_columns(),
             types: type_names(relation, &columns),
             columns,
         }
@@ -89,18 +89,6 @@ impl ColumnPlan {
     /// `"name"`
     pub(super) fn name(&self) -> &[u8] {
         &self.name[..self.name.len() - 1]
-    }
-}
-
-/// With FULL every column is flagged, which says nothing about a key; the primary key is then known
-/// to the catalogue alone.
-pub(in crate::codec) fn key_columns(relation: &Relation) -> Vec<usize> {
-    match relation.replica_identity {
-        ReplicaIdentity::Full | ReplicaIdentity::Nothing => Vec::new(),
-        ReplicaIdentity::Default | ReplicaIdentity::Index => {
-            let columns = relation.columns.iter().enumerate();
-            columns.filter(|(_, column)| column.in_identity).map(|(at, _)| at).collect()
-        }
     }
 }
 

@@ -9,6 +9,7 @@
 
 mod array;
 mod binary;
+mod definition;
 mod error;
 mod float;
 mod interval;
@@ -19,6 +20,7 @@ mod registry;
 mod text;
 mod time;
 
+pub use definition::{Attribute, JsonForm, TypeDefinition, TypeKind};
 pub use error::{Fault, Format, ValueError};
 pub use kind::{Scalar, ValueType};
 pub(crate) use output::write_output;

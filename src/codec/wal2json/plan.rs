@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::type_name::type_name;
 use super::value::Form;
-use crate::codec::json::key_columns;
 use crate::codec::string::write_json_str;
 use crate::codec::value::{TypeRegistry, ValueType};
 use crate::event::{Column, Relation};
@@ -40,11 +39,11 @@ impl RelationPlan {
             opening.extend_from_slice(b",\"type\":");
             write_json_str(&mut opening, &type_name(column));
             opening.extend_from_slice(b",\"value\":");
-            let value_type = types.value_type(column.type_oid);
+            let value_type = relation.value_type(column.type_oid, types);
             ColumnPlan { value_type, form: Form::of(column.type_oid), opening }
         };
         let columns = relation.columns.iter().map(column).collect();
-        Self { table, columns, key: key_columns(relation) }
+        Self { table, columns, key: relation.key_columns() }
     }
 
     pub(super) fn table(&self) -> &[u8] {

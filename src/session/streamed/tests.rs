@@ -34,6 +34,7 @@ fn table(oid: u32, columns: usize) -> Relation {
         name: format!("t{oid}"),
         replica_identity: ReplicaIdentity::Default,
         columns: ["id", "note"][..columns].iter().map(column).collect(),
+        catalog: None,
     }
 }
 

@@ -97,50 +97,57 @@ impl Pretty {
         match (change.old_row(), change.new_row()) {
             (Some(OldRow::Full(old)), Some(new)) => self.differences(out, old, new),
             (Some(OldRow::Key(old)), Some(new)) => {
-                self.columns(out, OldRow::Key(old).iter());
+                self.columns(out, new.relation(), OldRow::Key(old).iter());
                 out.push_str("  →");
-                self.columns(out, new.iter());
+                self.columns(out, new.relation(), new.iter());
                 out.push('\n');
             }
             (Some(old), None) => {
-                self.columns(out, old.iter());
+                self.columns(out, old.row().relation(), old.iter());
                 out.push('\n');
             }
             (None, new) => {
-                self.columns(out, new.into_iter().flat_map(Row::iter));
+                self.columns(out, change.relation(), new.into_iter().flat_map(Row::iter));
                 out.push('\n');
             }
         }
     }
 
     /// The rest of a full row's line that identifies it, then a line for each changed column.
-    fn differences(&self, out: &mut String, old: Row<'_>, new: Row<'_>) {
-        let pairs = || new.iter().zip(old.iter().map(|(_, value)| value));
+    fn differences(&self, out: &mut String, old: Row<'_>, row: Row<'_>) {
+        let pairs = || row.iter().zip(old.iter().map(|(_, value)| value));
         let same = |new: Value<'_>, old: Value<'_>| new.is_unchanged() || new == old;
         let changed = || pairs().filter(|((_, new), old)| !same(*new, *old));
         if changed().next().is_none() {
-            self.columns(out, old.iter());
+            self.columns(out, old.relation(), old.iter());
             out.push_str("  (nothing changed)\n");
             return;
         }
         // Every column identifies a full row: the first that stayed says which one it is.
         let stayed = pairs().find(|((_, new), old)| same(*new, *old));
-        self.columns(out, stayed.map(|((column, _), old)| (column, old)).into_iter());
+        let stayed = stayed.map(|((column, _), old)| (column, old));
+        self.columns(out, row.relation(), stayed.into_iter());
         out.push('\n');
         let name = |column: &Column| clean(&column.name).into_owned();
         let width = changed().map(|((column, _), _)| name(column).chars().count()).max();
         for ((column, new), old) in changed() {
-            let (old, new) = (self.value(column, old), self.value(column, new));
+            let value = |value| self.value(row.relation(), column, value);
+            let (old, new) = (value(old), value(new));
             let padded = format!("{:width$}", name(column), width = width.unwrap_or(0));
             let padded = self.paint.ink(Ink::Dim, padded);
             line(out, format_args!("      {padded}  {old} → {new}"));
         }
     }
 
-    fn columns<'a>(&self, out: &mut String, row: impl Iterator<Item = (&'a Column, Value<'a>)>) {
+    fn columns<'a>(
+        &self,
+        out: &mut String,
+        relation: &Relation,
+        row: impl Iterator<Item = (&'a Column, Value<'a>)>,
+    ) {
         for (column, value) in row {
             let name = self.paint.ink(Ink::Dim, clean(&column.name));
-            let _ = write!(out, "  {name}={}", self.value(column, value));
+            let _ = write!(out, "  {name}={}", self.value(relation, column, value));
         }
     }
 
@@ -163,12 +170,13 @@ impl Pretty {
         (self.paint.ink(ink, mark), self.paint.ink(Ink::Bold, table))
     }
 
-    fn value(&self, column: &Column, value: Value<'_>) -> String {
+    fn value(&self, relation: &Relation, column: &Column, value: Value<'_>) -> String {
         if value.is_unchanged() {
             return "(unchanged)".to_owned();
         }
         let mut json = Vec::new();
-        match write_json(&mut json, self.types.value_type(column.type_oid), value) {
+        let value_type = relation.value_type(column.type_oid, &self.types);
+        match write_json(&mut json, value_type, value) {
             Ok(()) => shortened(&String::from_utf8_lossy(&json)).into_owned(),
             Err(error) => format!("({error})"),
         }
