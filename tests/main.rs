@@ -16,6 +16,7 @@ mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
 mod each_refusal_has_its_exit_code;
 mod full_disk_holds_the_slot_and_loses_nothing;
+mod golden_frames_decode_as_committed;
 mod harness_breaks_links_and_disks;
 mod harness_primary_lives_and_dies;
 mod idle_slot_follows_the_server;

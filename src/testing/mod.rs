@@ -6,6 +6,8 @@
 
 mod feed;
 mod frames;
+mod reading;
 
 pub use feed::Feed;
 pub use frames::{Frames, OldRowKind};
+pub use reading::{Reading, ReadingError};
