@@ -66,6 +66,8 @@ pub struct Assembler {
     /// Bytes of frames since the last batch. A chunk that is kept on for a change held back was
     /// counted before.
     pushed_bytes: usize,
+    /// What was handed out before this connection: it is sent again, and left out.
+    before: HandedOut,
     handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
@@ -104,6 +106,7 @@ impl Assembler {
             arena: Arena::new(lineage, handed.end),
             idle_end: handed.end,
             pushed_bytes: 0,
+            before: handed,
             handed,
             last_commit: None,
             stray_aborts: 0,
@@ -301,8 +304,9 @@ impl Assembler {
         if let Some(last) = self.last_commit.filter(|last| *last >= commit_lsn) {
             return Err(DecodeError::OutOfOrder { last, commit: commit_lsn });
         }
-        let skip_through = match self.handed.partial {
-            _ if commit_lsn < self.handed.end => u64::MAX,
+        self.not_overdue(commit_lsn)?;
+        let skip_through = match self.before.partial {
+            _ if commit_lsn < self.before.end => u64::MAX,
             Some((partial, index)) if partial == commit_lsn => index,
             Some((partial, _)) if commit_lsn < partial => u64::MAX,
             _ => 0,
@@ -357,6 +361,16 @@ impl Assembler {
         self.open = None;
         self.arena.end = self.arena.end.max(end_lsn);
         Ok(())
+    }
+
+    /// Nothing may come from before the position that the stream has reached since it began: sinks
+    /// are told that they have everything up to there.
+    fn not_overdue(&self, lsn: Lsn) -> Result<(), DecodeError> {
+        let reached = self.arena.end.max(self.idle_end);
+        match reached > lsn.max(self.before.end) {
+            true => Err(DecodeError::Overdue { reached, lsn }),
+            false => Ok(()),
+        }
     }
 
     /// A keepalive's position is safe unless a transaction is half received.
@@ -447,8 +461,9 @@ impl Assembler {
             let message = "a non-transactional message";
             return Err(DecodeError::OutOfPlace { message, place: "inside a transaction" });
         }
+        self.not_overdue(lsn)?;
         // Its LSN is where its record ends, so that no commit ends there too.
-        if let Some(kind) = kind.filter(|_| lsn > self.handed.end) {
+        if let Some(kind) = kind.filter(|_| lsn > self.before.end) {
             let transaction = to_u32(self.arena.transactions.len().saturating_sub(1));
             self.arena.heads.push(Head { transaction, index: 0, lsn, kind });
         }

@@ -173,6 +173,23 @@ fn what_the_protocol_does_not_allow_is_named() {
     }
 }
 
+/// A sink that has proven what was reached would drop it.
+#[test]
+fn what_comes_from_before_the_end_that_was_reached_is_refused() {
+    let overdue =
+        |reached, lsn| Err(DecodeError::Overdue { reached: Lsn::new(reached), lsn: Lsn::new(lsn) });
+    let mut script = Script::default();
+    let late = script.keepalive(500).relation().begin(100).insert(90, "1").commit(100).chunk();
+    assert_eq!(fresh().push(late), overdue(500, 100));
+    let late = script.begin(300).commit(300).message(200).chunk();
+    assert_eq!(fresh().push(late), overdue(308, 200));
+    // What was handed out before the connection is sent again.
+    let mut assembler = assembler(HandedOut { end: Lsn::new(500), partial: None });
+    let again = script.keepalive(400).begin(100).commit(100).begin(500).commit(500).chunk();
+    assert_eq!(assembler.push(again), Ok(()));
+    assert_eq!(assembler.push(script.begin(507).chunk()), overdue(508, 507));
+}
+
 #[test]
 fn a_cursor_cuts_a_batch_between_transactions() {
     let mut it = fresh();

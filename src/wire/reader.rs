@@ -97,6 +97,14 @@ pub enum DecodeError {
         /// The one that came now.
         commit: Lsn,
     },
+    /// Something from before a position up to which the server has said that all is sent.
+    #[error("what happened at {lsn} came after the server had sent everything before {reached}")]
+    Overdue {
+        /// Up to where everything was sent.
+        reached: Lsn,
+        /// Where what came now lies.
+        lsn: Lsn,
+    },
 }
 
 /// Reads fields from a message, in network byte order.
