@@ -10,6 +10,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use divan::{AllocProfiler, Bencher, black_box};
 use walcast::Lsn;
 use walcast::codec::cloudevents::CloudEventsOptions;
+use walcast::codec::debezium::DebeziumOptions;
 use walcast::codec::value::{Scalar, TypeRegistry, ValueType, write_json};
 use walcast::codec::{Encoder, EventFormat, write_json_str, write_json_utf8};
 use walcast::event::{Batch, Column, Lease, Oid, Relation, ReplicaIdentity, Value};
@@ -143,11 +144,12 @@ fn formats() -> Vec<EventFormat> {
     vec![
         EventFormat::Json,
         EventFormat::CloudEvents(CloudEventsOptions::default()),
+        EventFormat::Debezium(DebeziumOptions::default()),
         EventFormat::Wal2Json,
     ]
 }
 
-const FORMATS: [&str; 3] = ["json", "cloudevents", "wal2json"];
+const FORMATS: [&str; 4] = ["json", "cloudevents", "debezium", "wal2json"];
 
 /// One transaction of W1's rows as events, plans made beforehand.
 #[divan::bench(args = FORMATS)]

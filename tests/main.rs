@@ -14,6 +14,7 @@ mod blocked_sink_keeps_the_connection;
 mod check_finds_what_would_stop_a_pipeline;
 mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
+mod debezium_values_are_what_the_server_computes;
 mod each_refusal_has_its_exit_code;
 mod full_disk_holds_the_slot_and_loses_nothing;
 mod golden_frames_decode_as_committed;

@@ -178,6 +178,44 @@ fn in_other_formats_with_only_the_bounds_of_what_is_printed() {
 }
 
 #[test]
+fn in_the_envelope_that_a_consumer_of_debezium_reads() {
+    let primary = primary_with_slot();
+    primary.sql("begin; insert into a values (1, 'one'); insert into b values (3); commit");
+    primary.sql("update a set id = 2");
+    let options = ["--slot", "s", "--until-now", "--tables", "public.a", "--format", "debezium"];
+    let chosen = ["--debezium", "name=shop,transactions,tombstones"];
+    let ended = printed(&primary, &[&options[..], &chosen[..]].concat());
+    let events = events(&ended.stdout);
+    let shown: Vec<String> = events
+        .iter()
+        .map(|event| {
+            let text = |key: &str| event[key].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", text("status"), text("op"), event["before"], event["after"])
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "BEGIN - null null",
+            r#"- c null {"id":1,"note":"one"}"#,
+            "END - null null",
+            "BEGIN - null null",
+            r#"- d {"id":1,"note":null} null"#,
+            "- - null null",
+            r#"- c null {"id":2,"note":"one"}"#,
+            "END - null null",
+        ]
+    );
+    let source = &events[1]["source"];
+    assert_eq!((&source["name"], &source["db"]), (&"shop".into(), &"postgres".into()));
+    assert_eq!((&source["schema"], &source["table"]), (&"public".into(), &"a".into()));
+    assert_eq!(events[1]["transaction"]["total_order"], 1);
+    let refused = tail(&primary, &["--slot", "s", "--debezium", "tombstones"]).run(DEADLINE);
+    assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+    assert!(refused.stderr.contains("add --format debezium"), "{}", refused.stderr);
+}
+
+#[test]
 fn through_a_temporary_slot_that_is_gone_with_it() {
     let primary = Primary::start();
     primary.sql("create table a(id int primary key)");

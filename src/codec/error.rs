@@ -29,6 +29,11 @@ pub enum EncodeFault {
     /// no old row.
     #[error("a key column was neither sent nor logged")]
     KeyUnknown,
+    /// NaN or an infinity where the format has decimal numbers only.
+    #[error(
+        "NaN and the infinities are no precise decimal: let decimals be written as string or double"
+    )]
+    NotADecimal,
 }
 
 fn place(position: &Position) -> String {

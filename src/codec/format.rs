@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::codec::cloudevents::{CloudEventLines, CloudEventsOptions};
+use crate::codec::debezium::{DebeziumLines, DebeziumOptions};
 use crate::codec::error::EncodeError;
 use crate::codec::json::JsonLines;
 use crate::codec::lines;
@@ -22,6 +23,8 @@ pub enum EventFormat {
     Json,
     /// CloudEvents 1.0 around it; see [`cloudevents`](crate::codec::cloudevents).
     CloudEvents(CloudEventsOptions),
+    /// The envelope of Debezium's PostgreSQL connector; see [`debezium`](crate::codec::debezium).
+    Debezium(DebeziumOptions),
     /// What the plugin wal2json writes, in its format version 2; see
     /// [`wal2json`](crate::codec::wal2json).
     Wal2Json,
@@ -33,17 +36,31 @@ impl EventFormat {
         match self {
             Self::Json => "json",
             Self::CloudEvents(_) => "cloudevents",
+            Self::Debezium(_) => "debezium",
             Self::Wal2Json => "wal2json",
         }
     }
 }
 
 impl EventFormat {
-    /// What tells it, with its options, from every other.
-    fn key(&self) -> Arc<str> {
+    /// The same format for events of the database called `name`, where that is not said yet.
+    pub fn in_database(mut self, name: &str) -> Self {
+        if let Self::Debezium(options) = &mut self
+            && options.database.is_empty()
+        {
+            name.clone_into(&mut options.database);
+        }
+        self
+    }
+
+    /// What tells it, with its options, from every other. `None` where a batch's bytes depend on
+    /// the batches before it, so that no two sinks are sure to have the same.
+    fn key(&self) -> Option<Arc<str>> {
         match self {
-            Self::CloudEvents(options) => format!("{} {options:?}", self.name()).into(),
-            _ => self.name().into(),
+            Self::Debezium(options) if options.transactions => None,
+            Self::Debezium(options) => Some(format!("debezium {options:?}").into()),
+            Self::CloudEvents(options) => Some(format!("cloudevents {options:?}").into()),
+            _ => Some(self.name().into()),
         }
     }
 }
@@ -51,8 +68,8 @@ impl EventFormat {
 /// Writes batches in one format.
 #[derive(Debug)]
 pub struct Encoder {
-    /// What tells its format from every other.
-    key: Arc<str>,
+    /// What tells its format from every other; `None` when it shares nothing.
+    key: Option<Arc<str>>,
     lines: Lines,
 }
 
@@ -60,6 +77,7 @@ pub struct Encoder {
 enum Lines {
     Json(JsonLines),
     CloudEvents(CloudEventLines),
+    Debezium(DebeziumLines),
     Wal2Json(Wal2JsonLines),
 }
 
@@ -71,6 +89,7 @@ impl Encoder {
             EventFormat::CloudEvents(options) => {
                 Lines::CloudEvents(CloudEventLines::new(types, options))
             }
+            EventFormat::Debezium(options) => Lines::Debezium(DebeziumLines::new(types, options)),
             EventFormat::Wal2Json => Lines::Wal2Json(Wal2JsonLines::new(types)),
         };
         Self { key: format.key(), lines }
@@ -105,6 +124,7 @@ impl Encoder {
         match &mut self.lines {
             Lines::Json(json) => lines::encode(json, batch, out, after_each),
             Lines::CloudEvents(events) => lines::encode(events, batch, out, after_each),
+            Lines::Debezium(envelopes) => lines::encode(envelopes, batch, out, after_each),
             Lines::Wal2Json(actions) => lines::encode(actions, batch, out, after_each),
         }
     }
@@ -116,7 +136,7 @@ impl Encoder {
     /// # Errors
     /// As with [`encode`](Self::encode).
     pub fn encode_shared(&mut self, batch: &Batch) -> Result<Arc<Encoded>, EncodeError> {
-        let key = Arc::clone(&self.key);
+        let key = self.key.clone();
         let mut encode = || {
             // A guess that is seldom too small, so that a large batch is not copied as it grows.
             let mut encoded = Encoded::default();
@@ -125,9 +145,9 @@ impl Encoder {
             encoded.lease = batch.charge(encoded.bytes.capacity());
             Ok(encoded)
         };
-        match batch.shelf() {
-            Some(shelf) => shelf.share(&key, encode),
-            None => encode().map(Arc::new),
+        match (batch.shelf(), key) {
+            (Some(shelf), Some(key)) => shelf.share(&key, encode),
+            _ => encode().map(Arc::new),
         }
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Everything here is pure: borrowed views in, bytes appended to a caller's buffer, no I/O and no
 //! clock. [`value`] knows the types and writes one column's value; the event formats stand on it:
-//! [`json`], [`cloudevents`], [`wal2json`].
+//! [`json`], [`debezium`], [`cloudevents`], [`wal2json`].
 //! [`transcode`] makes a value's text into its binary form, which is what Rust types read.
 //! Nothing here knows where a value came from or which sink the bytes go to.
 
 pub mod cloudevents;
+pub mod debezium;
 mod error;
 mod format;
 pub mod json;

@@ -19,7 +19,9 @@ impl Config {
     /// a file refuses already.
     pub fn build(&self) -> Result<Pipeline> {
         let settings = &self.pipeline;
-        let mut pipeline = Pipeline::new(self.stream_source(), &settings.state)
+        let source = self.stream_source();
+        let database = source.connect_config().database().to_owned();
+        let mut pipeline = Pipeline::new(source, &settings.state)
             .memory(in_memory(settings.memory.bytes()))
             .spill(settings.spill.bytes())
             .drain_timeout(settings.drain_timeout);
@@ -27,7 +29,8 @@ impl Config {
             pipeline = pipeline.quorum(quorum.get());
         }
         for sink in &self.sinks {
-            let (format, membership) = (sink.format.clone(), membership(sink));
+            let format = sink.format.clone().in_database(&database);
+            let membership = membership(sink, format.clone());
             let name = sink.name.as_str();
             pipeline = match &sink.kind {
                 SinkKind::File(file) => pipeline.member(name, file_sink(file, format), membership),
@@ -38,8 +41,8 @@ impl Config {
     }
 }
 
-fn membership(sink: &SinkConfig) -> Membership {
-    let SinkConfig { format, required, batch, retry, timeout, .. } = sink;
+fn membership(sink: &SinkConfig, format: EventFormat) -> Membership {
+    let SinkConfig { required, batch, retry, timeout, .. } = sink;
     Membership {
         required: *required,
         settings: LaneSettings {
@@ -52,7 +55,7 @@ fn membership(sink: &SinkConfig) -> Membership {
                 attempts: retry.attempts.map(|attempts| attempts.get()),
             },
         },
-        format: Some(format.clone()),
+        format: Some(format),
     }
 }
 

@@ -169,6 +169,12 @@ pub enum ProblemKind {
         /// The type that has it.
         of: &'static str,
     },
+    /// The section of another format.
+    #[error("only a sink of format \"{of}\" has this section")]
+    OtherFormat {
+        /// The format that has it.
+        of: &'static str,
+    },
     /// An empty list or text where something is needed.
     #[error("cannot be empty; write `{example}`")]
     Empty {

@@ -195,8 +195,12 @@ pub(super) const SINK: &[Key] = &[
     Key::new("path", Shape::Path, "The file of a `file` sink.").like("./audit.jsonl"),
     Key::new("rotate", Shape::Section(ROTATE), "When a `file` sink starts a new file.")
         .like("bytes = \"256MiB\""),
-    Key::new("format", words(&["json", "cloudevents", "wal2json"], &["debezium"]), "How events are written.")
+    Key::new("format", words(&["json", "debezium", "cloudevents", "wal2json"], &[]), "How events are written.")
         .or("json"),
+    Key::new("cloudevents", Shape::Section(CLOUDEVENTS), "What is to be chosen about the format `cloudevents`.")
+        .like("source = \"https://shop.example/db\""),
+    Key::new("debezium", Shape::Section(DEBEZIUM), "What is to be chosen about the format `debezium`.")
+        .like("decimals = \"string\""),
     Key::new("required", Shape::Flag, "Whether the slot waits for this sink.").or("true"),
     Key::new("on_lag", words(&["block"], &["spool", "detach"]), "What happens when a required sink falls behind; a sink that is not required skips ahead instead.")
         .like("block"),
@@ -217,6 +221,42 @@ pub(super) const SINK: &[Key] = &[
         .like("first = \"100ms\", max = \"30s\""),
     Key::new("timeout", Shape::Duration, "The longest one call of the sink may take.")
         .or("5m"),
+];
+
+const CLOUDEVENTS: &[Key] = &[
+    Key::new("source", Shape::Text, "Every event's `source`, a URI reference; `/postgresql/` and the cluster's system id when absent.")
+        .like("https://shop.example/db"),
+];
+
+const DEBEZIUM: &[Key] = &[
+    Key::new("name", Shape::Text, "`source.name`: the connector's topic prefix.").or("walcast"),
+    Key::new("database", Shape::Text, "`source.db`; the database of the source's URL when absent.")
+        .like("shop"),
+    Key::new(
+        "decimals",
+        words(&["precise", "string", "double"], &[]),
+        "How numeric and money are written.",
+    )
+    .or("precise"),
+    Key::new(
+        "time",
+        words(&["adaptive", "microseconds", "iso"], &[]),
+        "How dates and times are written.",
+    )
+    .or("adaptive"),
+    Key::new("tombstones", Shape::Flag, "Whether a line `null` follows each delete.").or("false"),
+    Key::new(
+        "placeholder",
+        Shape::Text,
+        "What stands for a large value that an update left alone.",
+    )
+    .or("__debezium_unavailable_value"),
+    Key::new(
+        "transactions",
+        Shape::Flag,
+        "Whether events say their place in the transaction, and lines its begin and end.",
+    )
+    .or("false"),
 ];
 
 const ROTATE: &[Key] = &[

@@ -8,6 +8,7 @@
 
 mod build;
 mod error;
+mod format;
 mod keys;
 mod pipeline;
 mod reading;

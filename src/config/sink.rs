@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ProblemKind;
+use super::format;
 use super::reading::{Reading, Written};
 use super::table::Table;
 use super::units::ByteSize;
 use crate::codec::EventFormat;
-use crate::codec::cloudevents::CloudEventsOptions;
 use crate::name::SinkName;
 
 /// One sink.
@@ -146,7 +146,7 @@ fn read(table: &Table<'_>) -> SinkRead {
         table.refuse_unknown_keys();
     }
     let kind = read_kind(table, kind_word);
-    let format = read_format(table);
+    let format = format::read(table);
     let _only_one_choice_yet = table.word("on_reject");
     let required = table.flag("required");
     let on_lag = table.word("on_lag");
@@ -198,14 +198,6 @@ fn read_kind(table: &Table<'_>, word: Option<&str>) -> Option<SinkKind> {
         }
         _ => None,
     }
-}
-
-fn read_format(table: &Table<'_>) -> Option<EventFormat> {
-    Some(match table.word("format")? {
-        "cloudevents" => EventFormat::CloudEvents(CloudEventsOptions::default()),
-        "wal2json" => EventFormat::Wal2Json,
-        _ => EventFormat::Json,
-    })
 }
 
 fn read_rotation(table: &Table<'_>) -> Option<Rotation> {

@@ -111,8 +111,13 @@ impl<'a> Table<'a> {
 
     /// Report that `name` must be there.
     pub(super) fn report_missing(&self, name: &'static str) {
-        let example = self.key(name).written();
+        let example = self.example(name);
         self.report(name, ProblemKind::Missing { example });
+    }
+
+    /// The key `name` and a value for it.
+    pub(super) fn example(&self, name: &'static str) -> String {
+        self.key(name).written()
     }
 
     pub(super) fn flag(&self, name: &'static str) -> Option<bool> {

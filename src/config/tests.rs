@@ -4,6 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::codec::EventFormat;
+use crate::codec::cloudevents::CloudEventsOptions;
+use crate::codec::debezium::{DebeziumOptions, Decimals, TimePrecision};
 use crate::publication::PublicationTables;
 use crate::stream::WireFormat;
 
@@ -290,6 +293,48 @@ fn a_quorum_must_be_reachable_and_lose_nothing() {
 }
 
 #[test]
+fn a_format_has_its_own_section_and_no_other() {
+    let read = |lines: &str| {
+        let config = parse(&format!("{GOOD}{lines}")).unwrap_or_else(|error| panic!("{error}"));
+        config.sinks[0].format.clone()
+    };
+    assert_eq!(read("format = \"wal2json\""), EventFormat::Wal2Json);
+    let plain = EventFormat::Debezium(DebeziumOptions::default());
+    assert_eq!(read("format = \"debezium\""), plain);
+    let section = "format = \"debezium\"\n[sink.debezium]\nname = \"n\"\ndatabase = \"d\"\n\
+        decimals = \"string\"\ntime = \"iso\"\ntombstones = true\nplaceholder = \"?\"\n\
+        transactions = true";
+    let EventFormat::Debezium(options) = read(section) else { panic!("another format") };
+    assert_eq!((options.name.as_str(), options.database.as_str()), ("n", "d"));
+    assert_eq!((options.decimals, options.time), (Decimals::String, TimePrecision::Iso));
+    assert!(options.tombstones && options.transactions && options.placeholder == "?");
+    let source = "format = \"cloudevents\"\ncloudevents = { source = \"urn:shop\" }";
+    let cloud = CloudEventsOptions::default().with_source("urn:shop");
+    assert_eq!(read(source), EventFormat::CloudEvents(cloud));
+
+    for (lines, expected) in [
+        (
+            "debezium = { time = \"iso\" }",
+            r#"13:1: sink.audit.debezium: only a sink of format "debezium" has this section"#,
+        ),
+        (
+            "format = \"debezium\"\ndebezium = { times = \"iso\" }",
+            r#"14:14: sink.audit.debezium.times: unknown key; did you mean `time`?"#,
+        ),
+        (
+            "format = \"debezium\"\ndebezium = { decimals = \"exact\" }",
+            r#"14:14: sink.audit.debezium.decimals: "exact" is not one of "precise", "string", "double""#,
+        ),
+        (
+            "format = \"debezium\"\ndebezium = { placeholder = \"\" }",
+            r#"14:14: sink.audit.debezium.placeholder: cannot be empty; write `placeholder = "__debezium_unavailable_value"`"#,
+        ),
+    ] {
+        assert_eq!(refusal(&format!("{GOOD}{lines}")), [expected], "{lines}");
+    }
+}
+
+#[test]
 fn what_this_build_lacks_is_refused_by_name() {
     let snapshot =
         r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#;
@@ -309,11 +354,6 @@ fn what_this_build_lacks_is_refused_by_name() {
             "slot =",
             r#"new_tables = "refuse""#,
             r#"4:1: source.new_tables: "refuse" is not in this build yet; available: "stream""#,
-        ),
-        (
-            "path =",
-            r#"format = "debezium""#,
-            r#"12:1: sink.audit.format: "debezium" is not in this build yet; available: "json", "cloudevents", "wal2json""#,
         ),
         (
             "path =",

@@ -55,7 +55,10 @@ impl<W: AsyncWrite + Unpin + Send + 'static> WriterSink<W> {
 
 impl<W: AsyncWrite + Unpin + Send + 'static> Sink for WriterSink<W> {
     async fn open(&mut self, context: &OpenContext) -> Result<Resume, SinkError> {
-        self.encoder = Some(Encoder::new(self.format.clone(), context.types.clone()));
+        // One that was used before goes on: it may know the beginning of a transaction whose rest
+        // comes.
+        let format = self.format.clone();
+        self.encoder.get_or_insert_with(|| Encoder::new(format, context.types.clone()));
         // A line that is out in part cannot be taken back: it is ended, so that the next one is
         // whole.
         let torn = self.written > 0 && self.buffer[self.written - 1] != b'\n';

@@ -25,6 +25,7 @@ pub use error::{Fault, Format, ValueError};
 pub use kind::{Scalar, ValueType};
 pub(crate) use output::write_output;
 pub use registry::TypeRegistry;
+pub(crate) use time::civil_date;
 
 use crate::codec::string::write_json_utf8;
 use crate::event::Value;

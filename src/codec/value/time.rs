@@ -118,6 +118,12 @@ pub(super) const fn two(number: u32) -> [u8; 2] {
     [b'0' + (number / 10 % 10) as u8, b'0' + (number % 10) as u8]
 }
 
+/// Year, month and day, `days` after 2000-01-01; year 0 is 1 BC.
+pub(crate) fn civil_date(days: i64) -> (i64, u32, u32) {
+    let Date { year, month, day } = Date::of_day(days);
+    (year, month, day)
+}
+
 /// A day of the Gregorian calendar; year 0 is 1 BC.
 struct Date {
     year: i64,

@@ -6,6 +6,7 @@
 
 mod advice;
 mod choice;
+mod format;
 mod lines;
 mod pretty;
 
@@ -17,7 +18,6 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_core::Stream as _;
 use walcast::codec::EventFormat;
-use walcast::codec::cloudevents::CloudEventsOptions;
 use walcast::event::Batch;
 use walcast::net::{ConnectConfig, Walsender};
 use walcast::publication::PublicationTables;
@@ -25,6 +25,7 @@ use walcast::stream::StreamError;
 use walcast::{Error, Lsn, PublicationName, ReplicationStream, Secret, SlotName, Source};
 
 use self::choice::{Choice, Chosen, Wanted, to_publish};
+use self::format::{DebeziumOption, Format};
 use self::lines::Lines;
 use self::pretty::Pretty;
 use crate::exit::Exit;
@@ -62,10 +63,17 @@ pub(crate) struct Args {
     /// Only these tables: schema.table, schema.* or * for all, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     tables: Vec<Wanted>,
-    /// How events are printed: json, pretty, cloudevents or wal2json; when not given, pretty on a
-    /// terminal and json elsewhere
-    #[arg(long, value_parser = parse_format)]
+    /// How events are printed: json, pretty, debezium, cloudevents or wal2json; when not given,
+    /// pretty on a terminal and json elsewhere
+    #[arg(long, value_parser = format::parse)]
     format: Option<Format>,
+    /// Options of --format debezium, separated by commas: name=, database=, placeholder=,
+    /// decimals=precise|string|double, time=adaptive|microseconds|iso, tombstones, transactions
+    #[arg(long, value_delimiter = ',', value_name = "OPTION[=VALUE]")]
+    debezium: Vec<DebeziumOption>,
+    /// The source of --format cloudevents, a URI reference
+    #[arg(long, value_name = "URI")]
+    cloudevents_source: Option<String>,
     /// What to do when the connection of a temporary slot breaks
     #[arg(long, value_enum, default_value_t, conflicts_with = "slot")]
     on_disconnect: OnDisconnect,
@@ -80,15 +88,6 @@ pub(crate) struct Args {
     limit: Option<NonZeroU64>,
 }
 
-/// How events are printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// For programs, line by line
-    Lines(EventFormat),
-    /// For eyes
-    Pretty,
-}
-
 /// What to do when the connection of a temporary slot breaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum OnDisconnect {
@@ -97,17 +96,6 @@ pub(crate) enum OnDisconnect {
     Stop,
     /// Print a gap line and start anew
     Restart,
-}
-
-fn parse_format(text: &str) -> Result<Format, &'static str> {
-    match text {
-        "json" => Ok(Format::Lines(EventFormat::Json)),
-        "pretty" => Ok(Format::Pretty),
-        "cloudevents" => Ok(Format::Lines(EventFormat::CloudEvents(CloudEventsOptions::default()))),
-        "wal2json" => Ok(Format::Lines(EventFormat::Wal2Json)),
-        "debezium" => Err("not in this build yet; available: json, pretty, cloudevents, wal2json"),
-        _ => Err("available: json, pretty, cloudevents, wal2json"),
-    }
 }
 
 pub(crate) fn run(args: Args) -> crate::Outcome {
@@ -144,7 +132,7 @@ impl<'a> Tail<'a> {
         if choice.ends_at(start) {
             tracing::warn!(%start, "nothing lies between where the slot begins and the end asked for");
         }
-        let printer = Printer::new(args.format.clone(), choice.is_filter());
+        let printer = Printer::new(args.format(&connect)?, choice.is_filter());
         Ok(Self { args, connect, choice, printer, stream })
     }
 
