@@ -84,6 +84,10 @@ const OTHERS: &[(&str, &[&str])] = &[
     ("flag", &["t"]),
     ("label", &["x"]),
     ("pair", &["(1,\"a b\")"]),
+    ("mood[]", &["{fine,NULL}"]),
+    ("\"Mood\"[]", &["{Fine}"]),
+    ("shop.kind[]", &["{new}"]),
+    ("amount[]", &["{5}"]),
 ];
 
 const MAKE: &str = "create schema shop;

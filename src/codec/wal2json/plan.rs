@@ -37,7 +37,7 @@ impl RelationPlan {
             let mut opening = b"{\"name\":".to_vec();
             write_json_str(&mut opening, &column.name);
             opening.extend_from_slice(b",\"type\":");
-            write_json_str(&mut opening, &type_name(column));
+            write_json_str(&mut opening, &type_name(relation, column));
             opening.extend_from_slice(b",\"value\":");
             let value_type = relation.value_type(column.type_oid, types);
             ColumnPlan { value_type, form: Form::of(column.type_oid), opening }

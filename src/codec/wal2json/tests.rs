@@ -124,13 +124,14 @@ fn numbers_that_json_has_not_are_null_and_a_domain_is_a_string() {
 #[test]
 fn types_are_named_as_sql_writes_them() {
     let named = |oid: u32, name: Option<&str>, type_modifier: i32| {
-        type_name(&Column {
+        let column = Column {
             name: "c".to_owned(),
             type_oid: Oid::new(oid),
             type_name: name.map(str::to_owned),
             type_modifier,
             in_identity: false,
-        })
+        };
+        type_name(&orders(ReplicaIdentity::Default), &column)
     };
     let built_in = |oid: u32, modifier: i32| named(oid, None, modifier);
     assert_eq!(built_in(1043, 24), "character varying(20)");

@@ -3,23 +3,53 @@
 
 use postgres_types::{Kind, Type};
 
-use crate::event::Column;
+use crate::codec::value::{TypeDefinition, TypeKind, TypeRegistry};
+use crate::event::{Column, Oid, Relation};
 
-/// The type of `column`, with its modifier: `character varying(20)`.
+/// How deep domains and arrays may lie in one another.
+const DEPTH_MAX: usize = 32;
+
+/// The type of `column`, a column of `relation`, with its modifier: `character varying(20)`. A
+/// domain is called by its base type.
 ///
-/// A type that is not built in comes with the name that the server gave it, which for a domain is
-/// that of its base type.
-pub(super) fn type_name(column: &Column) -> String {
+/// Where the catalogue was not asked, a type that is not built in has the name that the server gave
+/// it, which knows no arrays.
+pub(super) fn type_name(relation: &Relation, column: &Column) -> String {
+    let types = relation.catalog.as_ref().map(|entry| &entry.types);
+    let defined = types.and_then(|types| defined_name(types, column.type_oid, DEPTH_MAX));
+    defined.map_or_else(|| told_name(column), unquoted)
+}
+
+/// What the catalogue calls a type that is not built in.
+fn defined_name(types: &TypeRegistry, oid: Oid, depth: usize) -> Option<String> {
+    let TypeDefinition { schema, name, kind, .. } = types.definition(oid)?;
+    let inner = |oid: &Oid| match Type::from_oid(oid.as_u32()) {
+        Some(known) => Some(known_name(&known, -1)),
+        None => defined_name(types, *oid, depth.checked_sub(1)?),
+    };
+    match kind {
+        TypeKind::Domain(base) => inner(base),
+        TypeKind::Array { element, .. } => {
+            // Only a domain itself gives way to its base type.
+            let definition = types.definition(*element)?;
+            Some(qualified(&definition.schema, &definition.name) + "[]")
+        }
+        _ => Some(qualified(schema, name)),
+    }
+}
+
+/// A name as the usual search path shows it.
+fn qualified(schema: &str, name: &str) -> String {
+    match schema {
+        "public" => quoted(name),
+        _ => format!("{}.{}", quoted(schema), quoted(name)),
+    }
+}
+
+fn told_name(column: &Column) -> String {
     let modifier = column.type_modifier;
     if let Some(known) = Type::from_oid(column.type_oid.as_u32()) {
-        return match known.kind() {
-            // These are no arrays to the server.
-            Kind::Array(_) if known == Type::INT2_VECTOR || known == Type::OID_VECTOR => {
-                known.name().to_owned()
-            }
-            Kind::Array(element) => format!("{}[]", built_in(element.name(), modifier)),
-            _ => unquoted(built_in(known.name(), modifier)),
-        };
+        return unquoted(known_name(&known, modifier));
     }
     let name = column.type_name.as_deref().unwrap_or("???");
     match name.split_once('.') {
@@ -27,9 +57,20 @@ pub(super) fn type_name(column: &Column) -> String {
             Some(element) => format!("{}[]", built_in(element, modifier)),
             None => unquoted(built_in(name, modifier)),
         },
-        Some(("public", name)) => unquoted(quoted(name)),
-        Some((schema, name)) => format!("{}.{}", quoted(schema), quoted(name)),
+        Some((schema, name)) => unquoted(qualified(schema, name)),
         None => name.to_owned(),
+    }
+}
+
+/// A built-in type.
+fn known_name(known: &Type, modifier: i32) -> String {
+    match known.kind() {
+        // These are no arrays to the server.
+        Kind::Array(_) if *known == Type::INT2_VECTOR || *known == Type::OID_VECTOR => {
+            known.name().to_owned()
+        }
+        Kind::Array(element) => format!("{}[]", built_in(element.name(), modifier)),
+        _ => built_in(known.name(), modifier),
     }
 }
 
