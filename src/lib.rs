@@ -27,6 +27,8 @@ pub mod event;
 #[cfg(feature = "client")]
 pub mod fanout;
 #[cfg(feature = "client")]
+pub mod journal;
+#[cfg(feature = "client")]
 pub mod message;
 #[cfg(feature = "client")]
 pub mod monitor;

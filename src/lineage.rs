@@ -8,7 +8,7 @@ use crate::lsn::Lsn;
 use crate::name::{ServerIdentity, SystemId, Timeline};
 
 /// The timelines that lead to a server's present one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Lineage {
     identity: ServerIdentity,
     /// Earlier timelines, oldest first, each with the first LSN that is no longer on it.

@@ -1,25 +1,23 @@
 //! Frames of streamed transactions on disk, until they commit.
 //!
-//! A [`Spill`] owns one file for each transaction that does not fit the memory, in a directory that
-//! is this stream's alone. A file is a row of records: length, CRC-32C, frames. Nothing in it has
-//! to survive this process, since the server sends again what has not committed: files are not
-//! synced, go with the value that made them, and are [wiped](SpillSettings::wipe) at the next start
-//! after a crash. All calls block.
+//! A [`Spill`] owns one segment of the journal's format for each transaction that does not fit the
+//! memory, in a directory that is this stream's alone. Nothing in it has to survive this process,
+//! since the server sends again what has not committed: segments are not synced and have no
+//! opening, go with the value that made them, and are [wiped](SpillSettings::wipe) at the next
+//! start after a crash. All calls block.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::event::Chunk;
+use crate::journal::{JournalError, RecordKind, SegmentWriter};
 
 /// What the files end in.
 const EXTENSION: &str = "spill";
-/// Bytes before the frames of a record.
-const RECORD_HEADER_BYTES: usize = 8;
 
 /// Where transactions that do not fit the memory are put, and how much of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +41,11 @@ pub(super) struct Spill {
 
 #[derive(Debug)]
 struct SpillFile {
-    file: File,
-    path: PathBuf,
-    written: u64,
+    segment: SegmentWriter,
+    /// How far it was read.
     read: u64,
+    /// What it counts for in [`Spill::bytes`].
+    counted: u64,
 }
 
 /// Why frames cannot be kept on disk.
@@ -55,31 +54,21 @@ pub(super) enum SpillError {
     /// There would be more than may be.
     #[error("open transactions take more than the {bytes_max} bytes that they may have on disk")]
     Full { bytes_max: u64 },
-    /// The disk failed, or is full.
-    #[error("cannot {operation} {}: {source}", path.display())]
-    Io { operation: &'static str, path: PathBuf, source: io::Error },
-    /// What was written is not what comes back.
-    #[error("{} is damaged at byte {at}", path.display())]
-    Damaged { path: PathBuf, at: u64 },
+    /// The disk failed or is full, or what was written is not what comes back.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
 }
 
 impl SpillSettings {
     /// Make the directory when it is missing, and take away what a process before left in it.
     pub(super) fn wipe(&self) -> Result<(), SpillError> {
-        let failed = |operation| {
-            let path = self.directory.clone();
-            move |source| SpillError::Io { operation, path, source }
-        };
+        let failed = |operation| JournalError::io(operation, &self.directory);
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true).mode(0o700).create(&self.directory).map_err(failed("make"))?;
         for entry in fs::read_dir(&self.directory).map_err(failed("read"))? {
             let path = entry.map_err(failed("read"))?.path();
             if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                fs::remove_file(&path).map_err(|source| SpillError::Io {
-                    operation: "remove",
-                    path,
-                    source,
-                })?;
+                fs::remove_file(&path).map_err(JournalError::io("remove", &path))?;
             }
         }
         Ok(())
@@ -94,34 +83,34 @@ impl Spill {
 
     /// Keep `frames` after those that were kept of transaction `xid`.
     pub(super) fn append(&mut self, xid: u32, frames: &[Chunk]) -> Result<(), SpillError> {
-        let added: usize = frames.iter().map(|run| RECORD_HEADER_BYTES + run.bytes.len()).sum();
+        let runs = || frames.iter().map(|run| &run.bytes).filter(|run| !run.is_empty());
+        let added: u64 = runs().map(|run| SegmentWriter::record_bytes(run)).sum();
         let bytes_max = self.settings.bytes_max;
-        let held: u64 = self.files.values().map(|file| file.written).sum();
-        if held + added as u64 > bytes_max {
+        let held: u64 = self.files.values().map(|file| file.segment.bytes()).sum();
+        if held + added > bytes_max {
             return Err(SpillError::Full { bytes_max });
         }
         let file = self.file(xid)?;
-        for run in frames.iter().filter(|run| !run.bytes.is_empty()) {
-            file.write(&run.bytes).map_err(|source| {
-                let path = file.path.clone();
-                SpillError::Io { operation: "write", path, source }
-            })?;
-        }
-        self.bytes.fetch_add(added as u64, Ordering::Relaxed);
-        Ok(())
+        let written = runs().try_for_each(|run| file.segment.append(RecordKind::Frames, run));
+        let more = file.segment.bytes() - file.counted;
+        file.counted += more;
+        self.bytes.fetch_add(more, Ordering::Relaxed);
+        Ok(written?)
     }
 
     /// The next frames of transaction `xid`, about `bytes` of them, or `None` when there are no
     /// more.
     pub(super) fn read(&mut self, xid: u32, bytes: usize) -> Result<Option<Vec<u8>>, SpillError> {
         let Some(file) = self.files.get_mut(&xid) else { return Ok(None) };
+        let mut reader = file.segment.reader_from(file.read);
         let mut frames = Vec::new();
-        while let Some(length) = file.next_length()? {
-            if !frames.is_empty() && frames.len() + length > bytes {
+        while let Some(record) = reader.peek()? {
+            if !frames.is_empty() && frames.len() + record.bytes > bytes {
                 break;
             }
-            file.read(length, &mut frames)?;
+            reader.next(&mut frames)?;
         }
+        file.read = reader.read_bytes();
         Ok((!frames.is_empty()).then_some(frames))
     }
 
@@ -138,20 +127,18 @@ impl Spill {
             Entry::Occupied(entry) => Ok(entry.into_mut()),
             Entry::Vacant(entry) => {
                 let name = format!("{}-{xid}.{EXTENSION}", self.generation);
-                let path = self.settings.directory.join(name);
-                let file = SpillFile::create(&path).map_err(|source| {
-                    let path = path.clone();
-                    SpillError::Io { operation: "make", path, source }
-                })?;
-                Ok(entry.insert(file))
+                let segment = SegmentWriter::create(&self.settings.directory.join(name))?;
+                let read = segment.bytes();
+                Ok(entry.insert(SpillFile { segment, read, counted: 0 }))
             }
         }
     }
 
     fn let_go(&self, file: &SpillFile) {
-        self.bytes.fetch_sub(file.written, Ordering::Relaxed);
-        if let Err(error) = fs::remove_file(&file.path) {
-            tracing::warn!(path = %file.path.display(), %error, "a spill file is left behind");
+        self.bytes.fetch_sub(file.counted, Ordering::Relaxed);
+        let path = file.segment.path();
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "a spill file is left behind");
         }
     }
 }
@@ -161,62 +148,6 @@ impl Drop for Spill {
         for file in std::mem::take(&mut self.files).into_values() {
             self.let_go(&file);
         }
-    }
-}
-
-impl SpillFile {
-    fn create(path: &Path) -> io::Result<Self> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(true).mode(0o600);
-        Ok(Self { file: options.open(path)?, path: path.to_owned(), written: 0, read: 0 })
-    }
-
-    fn write(&mut self, frames: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(frames.len()).map_err(io::Error::other)?;
-        let mut header = [0; RECORD_HEADER_BYTES];
-        header[..4].copy_from_slice(&length.to_le_bytes());
-        header[4..].copy_from_slice(&crc32c::crc32c(frames).to_le_bytes());
-        self.file.write_all(&header)?;
-        self.file.write_all(frames)?;
-        self.written += (RECORD_HEADER_BYTES + frames.len()) as u64;
-        Ok(())
-    }
-
-    /// How many bytes of frames the next record has; `None` after the last one.
-    fn next_length(&mut self) -> Result<Option<usize>, SpillError> {
-        if self.read == self.written {
-            return Ok(None);
-        }
-        let mut length = [0; 4];
-        self.read_at(self.read, &mut length)?;
-        let length = u64::from(u32::from_le_bytes(length));
-        match self.read + RECORD_HEADER_BYTES as u64 + length {
-            end if end <= self.written => Ok(Some(length as usize)),
-            _ => Err(self.damaged()),
-        }
-    }
-
-    fn read(&mut self, length: usize, frames: &mut Vec<u8>) -> Result<(), SpillError> {
-        let mut crc = [0; 4];
-        self.read_at(self.read + 4, &mut crc)?;
-        let from = frames.len();
-        frames.resize(from + length, 0);
-        self.read_at(self.read + RECORD_HEADER_BYTES as u64, &mut frames[from..])?;
-        if crc32c::crc32c(&frames[from..]) != u32::from_le_bytes(crc) {
-            return Err(self.damaged());
-        }
-        self.read += (RECORD_HEADER_BYTES + length) as u64;
-        Ok(())
-    }
-
-    fn read_at(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), SpillError> {
-        let read = self.file.seek(SeekFrom::Start(at)).and_then(|_| self.file.read_exact(bytes));
-        let path = self.path.clone();
-        read.map_err(|source| SpillError::Io { operation: "read", path, source })
-    }
-
-    fn damaged(&self) -> SpillError {
-        SpillError::Damaged { path: self.path.clone(), at: self.read }
     }
 }
 
@@ -253,14 +184,14 @@ mod tests {
         assert_eq!(it.read(7, 6).unwrap().unwrap(), b"a longer one");
         assert_eq!(it.read(7, 6).unwrap(), None);
         it.forget(7);
-        assert_eq!((files(&directory).len(), bytes.load(Ordering::Relaxed)), (1, 13));
+        assert_eq!((files(&directory).len(), bytes.load(Ordering::Relaxed)), (1, 40 + 24 + 5));
         drop(it);
         assert_eq!((files(&directory).len(), bytes.load(Ordering::Relaxed)), (0, 0));
     }
 
     #[test]
     fn more_than_may_be_is_refused() {
-        let (_directory, mut it, _) = spill(30);
+        let (_directory, mut it, _) = spill(80);
         it.append(7, &[chunk(b"ten bytes.")]).unwrap();
         assert!(matches!(it.append(8, &[chunk(b"ten bytes.")]), Err(SpillError::Full { .. })));
         it.forget(7);
@@ -272,12 +203,12 @@ mod tests {
         let (directory, mut it, _) = spill(1000);
         it.append(7, &[chunk(b"frames"), chunk(b"more")]).unwrap();
         let path = files(&directory).remove(0);
-        let whole = fs::read(&path).unwrap();
-        for at in 0..whole.len() {
+        let (begin, whole) = (it.files[&7].read as usize, fs::read(&path).unwrap());
+        for at in begin..whole.len() {
             let mut bytes = whole.clone();
             bytes[at] ^= 1;
             fs::write(&path, &bytes).unwrap();
-            it.files.get_mut(&7).unwrap().read = 0;
+            it.files.get_mut(&7).unwrap().read = begin as u64;
             assert!(it.read(7, 1000).is_err(), "byte {at}");
         }
     }
