@@ -25,6 +25,7 @@ mod json_of_every_common_type_equals_to_jsonb;
 mod keys_and_types_come_from_the_catalogue;
 mod messages_are_emitted_and_come_in_their_place;
 mod odd_shapes_arrive_as_they_are;
+mod prepared_transactions_arrive_at_their_commit;
 mod replay_after_kills_and_restarts_is_whole;
 mod replay_of_a_large_open_transaction;
 mod restart_position_is_never_inside_a_transaction;

@@ -32,8 +32,6 @@ pub(super) enum Shape {
     Duration,
     Count,
     Flag,
-    /// A flag that this build cannot raise.
-    FlagLater,
     /// One of a few words: those this build takes, and those it knows but refuses.
     Word {
         now: &'static [&'static str],
@@ -71,7 +69,7 @@ impl Key {
     pub(super) fn written(&self) -> String {
         let Self { name, example, .. } = self;
         match self.shape {
-            Shape::Count | Shape::Flag | Shape::FlagLater => format!("{name} = {example}"),
+            Shape::Count | Shape::Flag => format!("{name} = {example}"),
             Shape::Texts => format!("{name} = [\"{example}\"]"),
             Shape::Section(_) => format!("{name} = {{ {example} }}"),
             Shape::Sections(_) => format!("[[{name}]]"),
@@ -113,7 +111,7 @@ const SOURCE: &[Key] = &[
         .or("never"),
     Key::new("streaming", words(&["auto", "off", "on", "parallel"], &[]), "Whether the server sends large transactions before they commit; `auto` is `on`. What is delivered is the same.")
         .or("auto"),
-    Key::new("two_phase", Shape::FlagLater, "Whether prepared transactions are sent at PREPARE.")
+    Key::new("two_phase", Shape::Flag, "Whether prepared transactions are sent at PREPARE (PostgreSQL 15 and later) and kept in the state directory. What is delivered is the same.")
         .or("false"),
     Key::new("origin", words(&["any", "none"], &[]), "`none` leaves out changes that the primary itself replicated from elsewhere.")
         .or("any"),
@@ -136,7 +134,7 @@ const TLS: &[Key] = &[
 const SLOT_OPTIONS: &[Key] = &[
     Key::new("failover", Shape::Flag, "Let standbys keep a copy (PostgreSQL 17 and later).")
         .or("false"),
-    Key::new("two_phase", Shape::FlagLater, "Decode at PREPARE.").or("false"),
+    Key::new("two_phase", Shape::Flag, "The same as two_phase in [source].").or("false"),
     Key::new("temporary", Shape::Flag, "Drop the slot when the connection ends.").or("false"),
 ];
 

@@ -30,7 +30,7 @@ fn property(key: &Key) -> Value {
     property["description"] = json!(key.about);
     if let Some(default) = key.default {
         property["default"] = match key.shape {
-            Shape::Flag | Shape::FlagLater => json!(default == "true"),
+            Shape::Flag => json!(default == "true"),
             Shape::Count => json!(default.parse::<u64>().unwrap_or_default()),
             _ => json!(default),
         };
@@ -52,7 +52,6 @@ fn shape(key: &Key) -> Value {
         }
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
         Shape::Flag => json!({ "type": "boolean" }),
-        Shape::FlagLater => json!({ "const": false }),
         Shape::Word { now, .. } | Shape::WordOrSecret(now) => json!({ "enum": now }),
         Shape::Texts => json!({ "type": "array", "items": { "type": "string" } }),
         Shape::TextOrTexts => json!({ "anyOf": [

@@ -36,6 +36,8 @@ pub struct SourceConfig {
     pub format: WireFormat,
     /// Whether the server sends large transactions before they commit.
     pub streaming: Streaming,
+    /// Whether it sends transactions when they are prepared.
+    pub two_phase: bool,
 }
 
 impl SourceConfig {
@@ -51,6 +53,7 @@ impl SourceConfig {
             .messages(self.messages.clone())
             .local_only(self.local_only)
             .streaming(self.streaming)
+            .two_phase(self.two_phase)
             .status_interval(status_interval)
     }
 }
@@ -60,6 +63,8 @@ impl SourceConfig {
 pub struct SlotOptions {
     /// Standbys keep a copy (PostgreSQL 17 and later).
     pub failover: bool,
+    /// It sends transactions when they are prepared.
+    pub two_phase: bool,
     /// The slot ends with its connection.
     pub temporary: bool,
 }
@@ -69,7 +74,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
     for only_one_choice_yet in ["snapshot", "on_slot_loss", "new_tables"] {
         table.word(only_one_choice_yet);
     }
-    table.flag("two_phase");
+    let two_phase = table.flag("two_phase");
     let connect = read_connect(table);
     let slot = table.name("slot", SlotName::new);
     let slot_options = read_slot_options(&table.section("slot_options"));
@@ -91,6 +96,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
         publications: publications?.into_iter().map(|name| name.value).collect(),
         publication_create: publication_create?,
         local_only: origin? == "none",
+        two_phase: two_phase? || slot_options?.two_phase,
         messages: messages?.into_iter().map(|prefix| prefix.value).collect(),
         format: match format? {
             "binary" => WireFormat::Binary,
@@ -151,13 +157,13 @@ fn with_certificates(connect: Option<ConnectConfig>, table: &Table<'_>) -> Optio
 }
 
 fn read_slot_options(table: &Table<'_>) -> Option<SlotOptions> {
-    table.flag("two_phase");
+    let two_phase = table.flag("two_phase");
     let failover = table.flag("failover");
     let temporary = table.flag("temporary");
     if (failover, temporary) == (Some(true), Some(true)) {
         table.report("failover", ProblemKind::Either { other: "temporary" });
     }
-    Some(SlotOptions { failover: failover?, temporary: temporary? })
+    Some(SlotOptions { failover: failover?, two_phase: two_phase?, temporary: temporary? })
 }
 
 fn read_create(table: &Table<'_>, publications: usize) -> Option<PublicationTables> {

@@ -126,13 +126,6 @@ impl<'a> Table<'a> {
             return key.default.map(|text| text == "true");
         };
         match value.get_ref() {
-            DeValue::Boolean(true) if matches!(key.shape, Shape::FlagLater) => {
-                self.report(
-                    name,
-                    ProblemKind::WordNotYet { word: "true", available: vec!["false"] },
-                );
-                None
-            }
             DeValue::Boolean(flag) => Some(*flag),
             other => {
                 self.wrong_type(key, "true or false", other, value.span().start);

@@ -102,7 +102,7 @@ fn everything_that_can_be_written_today_is_taken() {
 url = "host=db user=walcast password='${PW}'"
 tls = { root_cert = "/ca.pem", client_cert = "c.pem", client_key = "c.key" }
 slot = "shop"
-slot_options = { failover = true, two_phase = false, temporary = false }
+slot_options = { failover = true, two_phase = true, temporary = false }
 publication = ["shop"]
 publication_options = { create = "tables", tables = ["public.orders", "shop.*"] }
 snapshot = "never"
@@ -150,6 +150,7 @@ required = false
     assert!(connect.contains("/etc/walcast/c.key"), "{connect}");
     assert_eq!(config.stream_source().slot().as_str(), "shop");
     assert!(config.source.local_only && config.source.slot_options.failover);
+    assert!(config.source.two_phase);
     assert_eq!(config.pipeline.quorum.map(usize::from), Some(1));
     assert_eq!(config.pipeline.memory, ByteSize::new(1 << 20));
     assert_eq!(config.source.streaming, crate::Streaming::Parallel);
@@ -340,11 +341,6 @@ fn what_this_build_lacks_is_refused_by_name() {
         r#"4:1: source.snapshot: "initial" is not in this build yet; available: "never""#;
     for (anchor, line, expected) in [
         ("slot =", r#"snapshot = "initial""#, snapshot),
-        (
-            "slot =",
-            "two_phase = true",
-            r#"4:1: source.two_phase: "true" is not in this build yet; available: "false""#,
-        ),
         (
             "slot =",
             r#"on_slot_loss = "resnapshot""#,

@@ -41,6 +41,8 @@ pub enum RecordKind {
     Closed = 4,
     /// Up to which LSN everything lies whole before, where no commit says it.
     Reached = 5,
+    /// What is kept in other segments, where each thing has one of its own.
+    Index = 16,
 }
 
 impl RecordKind {
@@ -51,6 +53,7 @@ impl RecordKind {
             3 => Self::Catalog,
             4 => Self::Closed,
             5 => Self::Reached,
+            16 => Self::Index,
             _ => return None,
         })
     }

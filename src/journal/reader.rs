@@ -123,7 +123,7 @@ impl JournalReader {
                 }
                 RecordKind::Frames => return Ok(Some(Entry::Frames(payload.into()))),
                 RecordKind::Catalog => return Ok(Some(Entry::Answer(payload.into()))),
-                RecordKind::Closed | RecordKind::Reached => {}
+                RecordKind::Closed | RecordKind::Reached | RecordKind::Index => {}
             }
         }
     }

@@ -141,7 +141,7 @@ impl JournalWriter {
                     let bytes = payload.first_chunk::<8>().copied().unwrap_or_default();
                     self.in_force.reach(Lsn::new(u64::from_le_bytes(bytes)));
                 }
-                RecordKind::Closed => {}
+                RecordKind::Closed | RecordKind::Index => {}
             }
             payload.clear();
         }

@@ -48,7 +48,7 @@ pub use socket::Socket;
 pub use sql::{SqlClient, SqlEnd, cancel, sql_connect};
 pub use sql_error::SqlError;
 pub(crate) use sql_error::is_shutdown;
-pub(crate) use start::StreamStart;
 pub use start::{Format, StreamOptions, Streaming};
+pub(crate) use start::{StreamStart, knows_two_phase};
 pub use startup::{CancelKey, ServerParameters};
 pub use walsender::{CommandError, CreatedSlot, SlotKind, SystemIdentification, Walsender};

@@ -29,6 +29,9 @@ pub struct StreamOptions {
     pub local_only: bool,
     /// Whether large transactions are sent while they run.
     pub streaming: Streaming,
+    /// Whether transactions are sent when they are prepared (PostgreSQL 15 and newer). A slot that
+    /// was streamed from with it stays so.
+    pub two_phase: bool,
 }
 
 /// Whether the server sends large transactions before they commit.
@@ -67,7 +70,8 @@ pub(super) fn start_command(name: &str, start: StreamStart<'_>, major_version: u
         .map(|name| format!("\"{}\"", name.as_str().replace('"', "\"\"")))
         .collect();
     let list = list.join(",").replace('\'', "''");
-    let (version, streaming) = protocol(options.streaming, major_version);
+    let two_phase = options.two_phase && knows_two_phase(major_version);
+    let (version, streaming) = protocol(options.streaming, two_phase, major_version);
     let mut command = format!(
         "{name} SLOT \"{slot}\" LOGICAL {} (\"proto_version\" '{version}', \
          \"publication_names\" '{list}'",
@@ -77,6 +81,9 @@ pub(super) fn start_command(name: &str, start: StreamStart<'_>, major_version: u
         command.push_str(", \"streaming\" '");
         command.push_str(streaming);
         command.push('\'');
+    }
+    if two_phase {
+        command.push_str(", \"two_phase\" 'true'");
     }
     if options.format == Format::Binary {
         command.push_str(", \"binary\" 'true'");
@@ -91,15 +98,26 @@ pub(super) fn start_command(name: &str, start: StreamStart<'_>, major_version: u
     command
 }
 
+/// Whether `pgoutput` of this version sends transactions when they are prepared. That of 14 does
+/// not, whatever its slot says.
+pub(crate) fn knows_two_phase(major_version: u32) -> bool {
+    major_version >= 15
+}
+
 /// The version of the plugin's protocol, and its option for streamed transactions. Each server gets
 /// the newest version it knows, and the first where nothing of the others is asked for.
-fn protocol(streaming: Streaming, major_version: u32) -> (u32, Option<&'static str>) {
+fn protocol(
+    streaming: Streaming,
+    two_phase: bool,
+    major_version: u32,
+) -> (u32, Option<&'static str>) {
     let newest = match major_version {
         ..15 => 2,
         15 => 3,
         _ => 4,
     };
     match streaming {
+        Streaming::Off | Streaming::Auto if two_phase => (newest, None),
         Streaming::Off | Streaming::Auto => (1, None),
         Streaming::Parallel if newest >= 4 => (newest, Some("parallel")),
         Streaming::On | Streaming::Parallel => (newest, Some("on")),
@@ -117,16 +135,19 @@ mod tests {
     fn each_server_is_asked_for_what_it_knows() {
         use Streaming::{Off, On, Parallel};
         let cases = [
-            ((Off, 18), (1, None)),
-            ((On, 14), (2, Some("on"))),
-            ((On, 15), (3, Some("on"))),
-            ((On, 16), (4, Some("on"))),
-            ((Parallel, 15), (3, Some("on"))),
-            ((Parallel, 18), (4, Some("parallel"))),
+            ((Off, false, 18), (1, None)),
+            ((Off, true, 15), (3, None)),
+            ((On, false, 14), (2, Some("on"))),
+            ((On, false, 15), (3, Some("on"))),
+            ((On, true, 16), (4, Some("on"))),
+            ((Parallel, false, 15), (3, Some("on"))),
+            ((Parallel, true, 18), (4, Some("parallel"))),
         ];
-        for ((streaming, major), expected) in cases {
-            assert_eq!(protocol(streaming, major), expected, "{streaming:?} {major}");
+        for ((streaming, two_phase, major), expected) in cases {
+            let have = protocol(streaming, two_phase, major);
+            assert_eq!(have, expected, "{streaming:?} {two_phase} {major}");
         }
+        assert!(!knows_two_phase(14) && knows_two_phase(15));
     }
 
     #[test]
@@ -140,6 +161,7 @@ mod tests {
             messages: false,
             local_only: true,
             streaming: Streaming::Off,
+            two_phase: false,
         };
         let at = Lsn::new(0x1_0000_0000);
         let slot = SlotName::new("s").unwrap();

@@ -36,7 +36,9 @@ pub use error::PipelineError;
 const CHECKPOINT: &str = "checkpoint";
 /// The directory in it for open transactions that do not fit the memory.
 const SPILL: &str = "spill";
-/// Bytes on disk for them by default.
+/// The directory in it for prepared transactions.
+const PREPARED: &str = "prepared";
+/// Bytes on disk for open transactions by default.
 const SPILL_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
 /// Bytes in flight by default.
 const MEMORY_DEFAULT: usize = 64 * 1024 * 1024;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::bookkeeper::Bookkeeper;
 use super::error::PipelineError;
 use super::wire_thread::WireThread;
-use super::{CHECKPOINT, Member, Pipeline, SPILL};
+use super::{CHECKPOINT, Member, PREPARED, Pipeline, SPILL};
 use crate::budget::Budget;
 use crate::checkpoint::{
     Checkpoint, Checkpointer, FileStore, OriginFilter, SinkProgress, StreamOptions,
@@ -47,6 +47,9 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
     let state = StateDir::open(state)?;
     if spill > 0 && source.spill.is_none() {
         source = source.spill(state.join(SPILL), spill);
+    }
+    if source.two_phase && source.prepared.is_none() {
+        source = source.prepared(state.join(PREPARED));
     }
     let mut checkpointer =
         Checkpointer::open(FileStore::new(state.join(CHECKPOINT))).await.map_err(Error::from)?;

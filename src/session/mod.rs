@@ -38,7 +38,7 @@ pub use pace::{
 };
 pub use rest::PAUSE_MAX;
 pub use status::{Feedback, Intervals, Now, Progress};
-pub use streamed::{Step, Streamed, Unheld};
+pub use streamed::{Kept, PreparedTransaction, Step, Streamed, Unheld};
 
 /// The most bytes of rows that the answer to one command may have.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -321,6 +321,12 @@ impl Streaming {
             // A streamed transaction is sent while it runs, and all of it late only at its end.
             Some(b'c') => {
                 const TIME_AT: usize = 1 + 4 + 1 + 8 + 8;
+                let time =
+                    payload.get(TIME_AT..).and_then(|time| Reader::new(time).timestamp("").ok());
+                self.lag = time.map(|committed| sent_at.since(committed)).or(self.lag);
+            }
+            Some(b'K') => {
+                const TIME_AT: usize = 1 + 1 + 8 + 8;
                 let time =
                     payload.get(TIME_AT..).and_then(|time| Reader::new(time).timestamp("").ok());
                 self.lag = time.map(|committed| sent_at.since(committed)).or(self.lag);

@@ -15,16 +15,18 @@ use tokio::task::JoinHandle;
 
 use super::error::StreamError;
 use super::judge::{judge_identity, judge_log};
+use super::prepared::{Owner, PreparedTransactions, SlotPast};
 use super::source::Source;
 use crate::budget::Budget;
 use crate::catalog::type_definitions;
 use crate::event::Oid;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
-use crate::name::ServerIdentity;
+use crate::name::{ServerIdentity, SystemId};
 use crate::net::{
     CommandError, DriverError, Feed, Format, Gauges, QUEUED_RUNS, Request, SlotKind, SqlClient,
-    SqlError, StreamOptions, StreamStart, Streaming, Walsender, Wiring, is_shutdown, sql_connect,
+    SqlError, StreamOptions, StreamStart, Streaming, Walsender, Wiring, is_shutdown,
+    knows_two_phase, sql_connect,
 };
 use crate::publication::{
     PublicationTables, create_publication, missing_publications, published_tables,
@@ -53,6 +55,8 @@ pub(crate) struct Attempt {
     pub(crate) text: bool,
     /// Whether large transactions are sent while they run.
     pub(crate) streaming: Streaming,
+    /// Where prepared transactions are kept, if they are asked for.
+    pub(crate) prepared: Option<PreparedTransactions>,
     /// Whether a temporary slot was made before, and so is gone.
     pub(crate) temporary_used: bool,
 }
@@ -66,6 +70,8 @@ pub(crate) struct Connection {
     /// The consistent point, if the slot was made now.
     pub(crate) created: Option<Lsn>,
     pub(crate) format: Format,
+    /// Where prepared transactions are kept, if this server sends any.
+    pub(crate) prepared: Option<PreparedTransactions>,
     pub(crate) feed: mpsc::Receiver<Feed>,
     pub(crate) request: watch::Sender<Request>,
     pub(crate) driver: DriverTask,
@@ -104,7 +110,8 @@ impl Attempt {
                 judge_log(system.flushed, reached, in_recovery)?;
             }
         }
-        let (start, created) = self.ready_slot(&sql, &mut walsender).await?;
+        let system_id = system.identity.system_id;
+        let (start, created) = self.ready_slot(&sql, &mut walsender, system_id).await?;
         let format = answered("read the published tables", self.choose_format(&sql)).await?;
         let options = StreamOptions {
             publications: source.publications.clone(),
@@ -112,6 +119,7 @@ impl Attempt {
             messages: !source.messages.is_empty(),
             local_only: source.local_only,
             streaming: self.streaming,
+            two_phase: self.source.two_phase,
         };
         let intervals = answered("read its settings", intervals(&sql, &source)).await?;
         if source.catch_up {
@@ -129,6 +137,8 @@ impl Attempt {
 
     fn run(self, walsender: Walsender, started: Started) -> Connection {
         let Started { lineage, start, created, format, sql } = started;
+        let major_version = sql.parameters().major_version();
+        let prepared = self.prepared.filter(|_| knows_two_phase(major_version));
         let (feed_in, feed) = mpsc::channel(QUEUED_RUNS);
         let (request, requested) = watch::channel(Request::Stream);
         let catch_up = self.source.catch_up;
@@ -152,6 +162,7 @@ impl Attempt {
             start,
             created,
             format,
+            prepared,
             feed,
             request,
             driver: DriverTask(driver),
@@ -165,12 +176,15 @@ impl Attempt {
         &self,
         sql: &SqlClient,
         walsender: &mut Walsender,
+        system_id: SystemId,
     ) -> Result<(Lsn, Option<Lsn>)> {
         let slot = &self.source.slot;
         let status = async { Ok(slot_status(sql, slot).await?) };
         match (answered("read the slot", status).await?, self.confirmed) {
             (Some(status), needed) => {
                 let start = self.judge_slot(&status, sql, needed)?;
+                let past = if status.two_phase { SlotPast::Any } else { SlotPast::NoPrepared };
+                self.begin_prepared(system_id, past).await?;
                 Ok((start, None))
             }
             (None, Some(last)) if self.temporary_used => {
@@ -178,11 +192,13 @@ impl Attempt {
                 Err(StreamError::TemporaryGone { slot: slot.clone(), last, cause }.into())
             }
             (None, None) if self.source.create_slot => {
+                let major_version = walsender.major_version();
                 let kind = SlotKind {
                     temporary: self.source.temporary,
-                    failover: self.source.failover && walsender.major_version() >= 17,
-                    two_phase: false,
+                    failover: self.source.failover && major_version >= 17,
+                    two_phase: self.source.two_phase && knows_two_phase(major_version),
                 };
+                self.begin_prepared(system_id, SlotPast::None).await?;
                 let limit = CREATE_SLOT_TIMEOUT;
                 let point = create_slot(sql, walsender, slot, kind, limit).await?;
                 Ok((point, Some(point)))
@@ -191,6 +207,17 @@ impl Attempt {
                 Err(StreamError::SlotMissing { slot: slot.clone(), confirmed }.into())
             }
         }
+    }
+
+    /// Have a place for prepared transactions before the slot can send any.
+    async fn begin_prepared(&self, system_id: SystemId, past: SlotPast) -> Result<()> {
+        let Some(prepared) = self.prepared.clone() else { return Ok(()) };
+        let (slot, confirmed) = (self.source.slot.clone(), self.confirmed);
+        let beginning = tokio::task::spawn_blocking(move || {
+            prepared.begin_stream(Owner { system_id, slot: &slot }, past)?;
+            confirmed.map_or(Ok(()), |confirmed| prepared.release(confirmed))
+        });
+        Ok(beginning.await.map_err(|_| StreamError::TaskEnded)??)
     }
 
     fn judge_slot(&self, status: &SlotStatus, sql: &SqlClient, needed: Option<Lsn>) -> Result<Lsn> {
@@ -216,6 +243,10 @@ impl Attempt {
             let missed_bytes = confirmed.map_or(0, |confirmed| end.bytes_since(confirmed));
             let reason = reason.to_owned();
             return Err(StreamError::SlotLost { slot, reason, confirmed, missed_bytes }.into());
+        }
+        let sends_prepared = status.two_phase && knows_two_phase(sql.parameters().major_version());
+        if sends_prepared && !self.source.two_phase {
+            return Err(StreamError::SlotTwoPhase { slot }.into());
         }
         if status.active && status.active_pid != Some(sql.pid()) {
             return Err(StreamError::SlotActive { slot, pid: status.active_pid }.into());

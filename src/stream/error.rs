@@ -39,6 +39,15 @@ pub enum StreamError {
         /// What it has to be.
         want: String,
     },
+    /// The slot sends prepared transactions, which was not asked for.
+    #[error("replication slot \"{slot}\" sends transactions when they are prepared")]
+    SlotTwoPhase {
+        /// The slot.
+        slot: SlotName,
+    },
+    /// Prepared transactions are asked for, and there is no place for them.
+    #[error("there is no directory to keep prepared transactions in")]
+    NoPlaceForPrepared,
     /// The slot was invalidated.
     #[error("replication slot \"{slot}\" is lost: {reason}; confirmed {}, {missed_bytes} bytes of \
              log are missed", shown(.confirmed))]
@@ -192,6 +201,7 @@ impl StreamError {
                 ErrorKind::ServerConfig
             }
             Self::SlotMissing { .. } | Self::SlotWrong { .. } => ErrorKind::SlotMissing,
+            Self::SlotTwoPhase { .. } | Self::NoPlaceForPrepared => ErrorKind::Config,
             Self::SlotLost { .. } => ErrorKind::SlotLost,
             Self::SlotActive { .. } | Self::SlotWaits { .. } => ErrorKind::SlotInUse,
             Self::PublicationMissing { .. } => ErrorKind::PublicationMissing,
@@ -220,6 +230,10 @@ impl StreamError {
                     .to_owned()
             }
             Self::SlotWrong { .. } => "name another slot".to_owned(),
+            Self::SlotTwoPhase { .. } => {
+                "set two_phase = true in [source], or name another slot".to_owned()
+            }
+            Self::NoPlaceForPrepared => "name one with Source::prepared".to_owned(),
             Self::SlotLost { slot, .. } => format!(
                 "SELECT pg_drop_replication_slot('{slot}'); give the sinks a new copy of the \
                  tables, remove the state directory and start again; raise max_slot_wal_keep_size"

@@ -1,17 +1,28 @@
-//! Streamed transactions on their way through memory and disk.
+//! Streamed and prepared transactions on their way through memory and disk.
 //!
 //! A [`Hold`] carries out what [`Streamed`] asks for: it keeps frames in the [`Spill`], reads them
-//! back as the budget has room, and takes them away. One piece of work at a time runs on a thread
-//! for blocking calls. What cannot be held is told; nothing is lost by it, because nothing of an
-//! uncommitted transaction was handed out or confirmed.
+//! back as the budget has room, and takes them away; it makes prepared transactions durable among
+//! the [`PreparedTransactions`] before anything that follows them goes on. One piece of work at a
+//! time runs on a thread for blocking calls. What cannot be held is told; nothing is lost by it,
+//! because nothing of it was handed out or confirmed.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use super::spill::{Spill, SpillError};
+use tokio::sync::watch;
+
+use super::confirmer::Shared;
+use super::prepared::{PreparedError, PreparedTransactions, Unsealed};
+use super::source::Source;
+use super::spill::{Spill, SpillError, SpillSettings};
 use crate::budget::Budget;
 use crate::event::{Chunk, Lease};
-use crate::session::{Step, Streamed, Unheld};
+use crate::journal::SegmentReader;
+use crate::lsn::Lsn;
+use crate::net::Streaming;
+use crate::session::{Kept, Progress, Step, Streamed, Unheld};
 use crate::wire::DecodeError;
 
 /// What is held in memory may take this part of the budget.
@@ -24,26 +35,41 @@ const RECALLS_PER_BUDGET: usize = 64;
 pub(super) struct Hold {
     streamed: Streamed,
     budget: Budget,
-    store: Store,
+    /// Where frames are kept; with the work while there is any.
+    store: Option<Store>,
+    work: Option<Work>,
+    /// How much is confirmed: committed transactions are kept until then.
+    progress: watch::Receiver<Progress>,
 }
 
-/// Where frames are kept that do not fit the memory.
-enum Store {
-    Nowhere,
-    Idle(Spill),
-    Busy(Work),
+/// Where frames are kept that do not fit the memory, or have to outlive it.
+#[derive(Debug)]
+struct Store {
+    spill: Option<Spill>,
+    prepared: Option<PreparedTransactions>,
+    /// The transaction that is being prepared.
+    unsealed: Option<Unsealed>,
+    /// The prepared transaction that is delivered.
+    restoring: Option<SegmentReader>,
 }
 
 type Work = Pin<Box<dyn Future<Output = Result<Done, HoldError>> + Send>>;
 
 /// What a piece of work came to.
-enum Done {
-    Kept(Spill),
-    /// The next frames of the transaction that is delivered.
-    Recalled(Spill, Option<(Vec<u8>, Lease)>),
+struct Done {
+    store: Store,
+    outcome: Outcome,
 }
 
-/// Why streamed transactions cannot be held.
+enum Outcome {
+    Nothing,
+    /// These were prepared before.
+    Kept(Kept),
+    /// The next frames of the transaction that is delivered.
+    Recalled(Option<(Vec<u8>, Lease)>),
+}
+
+/// Why streamed or prepared transactions cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HoldError {
     /// The server sent what the protocol does not allow.
@@ -55,9 +81,31 @@ pub(super) enum HoldError {
     /// They cannot be kept on disk.
     #[error(transparent)]
     Spill(#[from] SpillError),
+    /// A prepared transaction cannot be kept, or is not what was kept.
+    #[error(transparent)]
+    Prepared(#[from] PreparedError),
     /// The thread that kept them is gone.
     #[error("the work on the spill was given up")]
     GivenUp,
+}
+
+/// Where a connection's streamed and prepared transactions wait, if it has any.
+pub(super) fn hold_of(
+    source: &Source,
+    shared: &Shared,
+    streaming: Streaming,
+    prepared: Option<&PreparedTransactions>,
+) -> Option<Hold> {
+    let spill = |settings: &SpillSettings| {
+        let generation = shared.connections.fetch_add(1, Ordering::Relaxed);
+        Spill::new(settings.clone(), generation, Arc::clone(&shared.spill_bytes))
+    };
+    let spill = source.spill.as_ref().map(spill);
+    let prepared = prepared.map(PreparedTransactions::for_connection);
+    (streaming != Streaming::Off || prepared.is_some()).then(|| {
+        let (budget, progress) = (shared.budget.clone(), shared.progress.subscribe());
+        Hold::new(budget, Store::new(spill, prepared), progress)
+    })
 }
 
 impl std::fmt::Debug for Hold {
@@ -67,13 +115,17 @@ impl std::fmt::Debug for Hold {
 }
 
 impl Hold {
-    /// Nothing held yet; `spill` takes what exceeds this stream's share of `budget`.
-    pub(super) fn new(budget: Budget, spill: Option<Spill>) -> Self {
-        Self {
-            streamed: Streamed::new(budget.limit() / MEMORY_SHARE),
-            budget,
-            store: spill.map_or(Store::Nowhere, Store::Idle),
+    /// Nothing held yet; `store` takes what exceeds this stream's share of `budget`, and what is
+    /// prepared.
+    fn new(budget: Budget, store: Store, progress: watch::Receiver<Progress>) -> Self {
+        let streamed = Streamed::new(budget.limit() / MEMORY_SHARE);
+        let mut hold = Self { streamed, budget, store: Some(store), work: None, progress };
+        if hold.store.as_ref().is_some_and(|store| store.prepared.is_some()) {
+            hold.begin(|store| {
+                Ok(store.prepared.as_ref().map_or(Outcome::Nothing, |it| Outcome::Kept(it.kept())))
+            });
         }
+        hold
     }
 
     /// Take in frames, once [`poll`](Self::poll) wants more.
@@ -84,16 +136,16 @@ impl Hold {
     /// The next frames to assemble, which are of protocol 1; `None` when more input is wanted.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, HoldError>> {
         loop {
-            if let Store::Busy(work) = &mut self.store {
+            if let Some(work) = &mut self.work {
                 let done = ready!(work.as_mut().poll(cx));
-                // A spill that failed is gone, and so is what it held.
-                self.store = Store::Nowhere;
-                match done? {
-                    Done::Kept(spill) => self.store = Store::Idle(spill),
-                    Done::Recalled(spill, frames) => {
-                        self.store = Store::Idle(spill);
-                        self.streamed.recalled(frames)?;
-                    }
+                self.work = None;
+                // A store that failed is gone, and so is what it held.
+                let Done { store, outcome } = done?;
+                self.store = Some(store);
+                match outcome {
+                    Outcome::Nothing => {}
+                    Outcome::Kept(kept) => self.streamed.expect_prepared(kept),
+                    Outcome::Recalled(frames) => self.streamed.recalled(frames)?,
                 }
             }
             let budget = &self.budget;
@@ -101,60 +153,122 @@ impl Hold {
                 None => return Poll::Ready(Ok(None)),
                 Some(Step::Assemble(chunk)) => return Poll::Ready(Ok(Some(chunk))),
                 Some(Step::GiveUp(unheld)) => return Poll::Ready(Err(unheld.into())),
-                Some(Step::Spill { xid, frames }) => self.work(move |mut spill| {
-                    spill.append(xid, &frames)?;
-                    Ok(spill)
-                })?,
-                Some(Step::Forget { xid }) => self.work(move |mut spill| {
-                    spill.forget(xid);
-                    Ok(spill)
-                })?,
-                Some(Step::Recall { xid }) => self.recall(xid)?,
+                Some(Step::Lost { gid, end_lsn }) => {
+                    let lost = PreparedError::Lost { gid, end_lsn, cause: None };
+                    return Poll::Ready(Err(lost.into()));
+                }
+                Some(Step::Recall { xid }) => {
+                    self.read(move |store, bytes| Ok(store.spill()?.read(xid, bytes)?))
+                }
+                Some(Step::Restore { xid, end_lsn }) => {
+                    self.read(move |store, bytes| store.restore(xid, end_lsn, bytes));
+                }
+                Some(step) => {
+                    let confirmed = self.progress.borrow().flush;
+                    self.begin(move |store| store.keep(step, confirmed).map(|()| Outcome::Nothing));
+                }
             }
         }
     }
 
-    /// Let `act` on the spill.
-    fn work(
+    /// Let `act` on the store.
+    fn begin(
         &mut self,
-        act: impl FnOnce(Spill) -> Result<Spill, SpillError> + Send + 'static,
-    ) -> Result<(), HoldError> {
-        let spill = self.take_spill()?;
-        let acting = tokio::task::spawn_blocking(move || act(spill));
-        self.store = Store::Busy(Box::pin(async {
-            let spill = acting.await.map_err(|_| HoldError::GivenUp)?;
-            Ok(Done::Kept(spill?))
-        }));
-        Ok(())
+        act: impl FnOnce(&mut Store) -> Result<Outcome, HoldError> + Send + 'static,
+    ) {
+        let Some(mut store) = self.store.take() else { return self.give_up() };
+        let acting = tokio::task::spawn_blocking(move || {
+            let outcome = act(&mut store)?;
+            Ok(Done { store, outcome })
+        });
+        self.work =
+            Some(Box::pin(async { acting.await.map_err(|_| HoldError::GivenUp).flatten() }));
     }
 
-    /// Read on in transaction `xid`, as soon as there is room for it.
-    fn recall(&mut self, xid: u32) -> Result<(), HoldError> {
-        let mut spill = self.take_spill()?;
+    /// Read on in a transaction, as soon as there is room for it.
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut Store, usize) -> Result<Option<Vec<u8>>, HoldError> + Send + 'static,
+    ) {
+        let Some(mut store) = self.store.take() else { return self.give_up() };
         let budget = self.budget.clone();
         let bytes = RECALL_BYTES_MAX.min(budget.limit() / RECALLS_PER_BUDGET);
-        self.store = Store::Busy(Box::pin(async move {
+        self.work = Some(Box::pin(async move {
             let lease = budget.lend(bytes).await;
             let reading = tokio::task::spawn_blocking(move || {
-                let frames = spill.read(xid, bytes)?;
-                Ok::<_, SpillError>((spill, frames))
+                let frames = read(&mut store, bytes)?;
+                Ok::<_, HoldError>((store, frames))
             });
-            let (spill, frames) = reading.await.map_err(|_| HoldError::GivenUp)??;
+            let (store, frames) = reading.await.map_err(|_| HoldError::GivenUp).flatten()?;
             let frames = frames.map(|frames| match frames.capacity() {
                 // A large row. One that waits to be taken in may have the place for large shares,
                 // and waits for this one.
                 more if more > bytes => (frames, budget.charge(more)),
                 _ => (frames, lease),
             });
-            Ok(Done::Recalled(spill, frames))
+            Ok(Done { store, outcome: Outcome::Recalled(frames) })
         }));
+    }
+
+    /// The store went with work that failed.
+    fn give_up(&mut self) {
+        self.work = Some(Box::pin(std::future::ready(Err(HoldError::GivenUp))));
+    }
+}
+
+impl Store {
+    /// A place for what does not fit the memory, and one for what is prepared.
+    fn new(spill: Option<Spill>, prepared: Option<PreparedTransactions>) -> Self {
+        Self { spill, prepared, unsealed: None, restoring: None }
+    }
+
+    fn spill(&mut self) -> Result<&mut Spill, HoldError> {
+        self.spill.as_mut().ok_or(HoldError::Unheld(Unheld::Memory))
+    }
+
+    fn prepared(&mut self) -> Result<&mut PreparedTransactions, HoldError> {
+        // None is asked for without them.
+        self.prepared.as_mut().ok_or(HoldError::GivenUp)
+    }
+
+    /// Carry out a step that only keeps or takes away.
+    fn keep(&mut self, step: Step, confirmed: Lsn) -> Result<(), HoldError> {
+        match step {
+            Step::Spill { xid, frames } => self.spill()?.append(xid, &frames)?,
+            Step::Forget { xid } => self.spill()?.forget(xid),
+            Step::Keep { xid, frames } => {
+                let unsealed = match self.unsealed.take().filter(|unsealed| unsealed.xid() == xid) {
+                    Some(unsealed) => unsealed,
+                    None => self.prepared()?.begin(xid)?,
+                };
+                self.unsealed.insert(unsealed).append(&frames)?;
+            }
+            Step::Seal(head) => {
+                let unsealed = self.unsealed.take().filter(|it| it.xid() == head.xid);
+                self.prepared()?.seal(head, unsealed, confirmed)?;
+            }
+            Step::Discard { xid } => self.prepared()?.discard(xid)?,
+            _ => {}
+        }
         Ok(())
     }
 
-    fn take_spill(&mut self) -> Result<Spill, HoldError> {
-        match std::mem::replace(&mut self.store, Store::Nowhere) {
-            Store::Idle(spill) => Ok(spill),
-            Store::Nowhere | Store::Busy(_) => Err(Unheld::Memory.into()),
-        }
+    /// The next frames of a prepared transaction that commits, about `bytes` of them.
+    fn restore(
+        &mut self,
+        xid: u32,
+        end_lsn: Lsn,
+        bytes: usize,
+    ) -> Result<Option<Vec<u8>>, HoldError> {
+        let mut reader = match self.restoring.take() {
+            Some(reader) => reader,
+            None => match self.prepared()?.commit(xid, end_lsn)? {
+                Some(reader) => reader,
+                None => return Ok(None),
+            },
+        };
+        let frames = self.prepared()?.read(xid, &mut reader, bytes)?;
+        self.restoring = frames.is_some().then_some(reader);
+        Ok(frames)
     }
 }

@@ -113,10 +113,7 @@ impl Live {
                     ended = true;
                     break;
                 }
-                Poll::Ready(Err(HoldError::Decode(error))) => {
-                    return Poll::Ready(not_allowed(error));
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Next::Unstreamed(error)),
+                Poll::Ready(Err(error)) => return Poll::Ready(not_held(error)),
                 Poll::Pending => break,
             }
         }
@@ -207,6 +204,15 @@ impl Live {
             _ if server.is_transient() => Error::transient(ErrorKind::Server, server),
             _ => Error::permanent(ErrorKind::Server, server),
         })
+    }
+}
+
+/// What was streamed or prepared cannot be held.
+fn not_held(error: HoldError) -> Next {
+    match error {
+        HoldError::Decode(error) => not_allowed(error),
+        HoldError::Prepared(error) => Next::Broken(error.into()),
+        error => Next::Unstreamed(error),
     }
 }
 

@@ -30,6 +30,7 @@ mod hold;
 mod judge;
 mod live;
 mod opening;
+mod prepared;
 mod source;
 mod spill;
 
@@ -58,15 +59,15 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) use backoff::Backoff;
 pub use confirmer::Confirmer;
 pub use error::StreamError;
+pub use prepared::PreparedError;
 pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
 use connection::{Answer, Attempt, Connection, answered};
-use hold::Hold;
+use hold::hold_of;
 use live::{Idle, Live, Next};
 use opening::{AbortOnDrop, first_connection};
-use spill::Spill;
-pub(crate) use spill::SpillSettings;
+use prepared::PreparedTransactions;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -109,6 +110,8 @@ pub struct ReplicationStream {
     text: bool,
     /// Whether large transactions are sent while they run; off once they could not be held.
     streaming: Streaming,
+    /// Where prepared transactions are kept, if they are asked for.
+    prepared: Option<PreparedTransactions>,
     backoff: Backoff,
     /// Since when the slot is someone else's, while we try to get it back.
     in_use_since: Option<Instant>,
@@ -178,7 +181,9 @@ impl ReplicationStream {
         if let Some(spill) = &source.spill {
             spill.wipe().map_err(|error| Error::permanent(ErrorKind::Io, error))?;
         }
+        let prepared = PreparedTransactions::of(&source)?;
         let attempt = Attempt {
+            prepared: prepared.clone(),
             source: Arc::clone(&source),
             budget: start.budget,
             progress: shared.progress.subscribe(),
@@ -197,7 +202,7 @@ impl ReplicationStream {
         let identity = connection.lineage.identity();
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
         let idle_gap = IDLE_GAP.min(source.status_interval / 2);
-        let hold = hold_of(&source, &shared, streaming);
+        let hold = hold_of(&source, &shared, streaming, connection.prepared.as_ref());
         Ok(Self {
             identity,
             created: connection.created,
@@ -208,6 +213,7 @@ impl ReplicationStream {
             handed,
             text: false,
             streaming,
+            prepared,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
             in_use_since: None,
             idle_gap,
@@ -311,7 +317,8 @@ impl ReplicationStream {
                             self.shared.timeline.store(timeline, Ordering::Release);
                             self.in_use_since = None;
                             let (source, handed) = (&self.source, self.handed);
-                            let hold = hold_of(source, &self.shared, self.streaming);
+                            let prepared = connection.prepared.as_ref();
+                            let hold = hold_of(source, &self.shared, self.streaming, prepared);
                             let live = Live::new(connection, source, handed, hold);
                             self.state = State::Streaming(live);
                         }
@@ -464,6 +471,7 @@ impl ReplicationStream {
             reached: Some((self.identity, handed_out.max(Lsn::new(partial.saturating_add(1))))),
             text: self.text,
             streaming: self.streaming,
+            prepared: self.prepared.clone(),
             temporary_used: self.source.temporary,
         }
     }
@@ -479,14 +487,4 @@ impl Stream for ReplicationStream {
         }
         Poll::Ready(polled.transpose())
     }
-}
-
-/// Where a connection's streamed transactions wait, if it has any.
-fn hold_of(source: &Source, shared: &Shared, streaming: Streaming) -> Option<Hold> {
-    let spill = |settings: &SpillSettings| {
-        let generation = shared.connections.fetch_add(1, Ordering::Relaxed);
-        Spill::new(settings.clone(), generation, Arc::clone(&shared.spill_bytes))
-    };
-    let spill = source.spill.as_ref().map(spill);
-    (streaming != Streaming::Off).then(|| Hold::new(shared.budget.clone(), spill))
 }

@@ -35,6 +35,8 @@ pub struct Source {
     pub(crate) catch_up: bool,
     pub(crate) streaming: Streaming,
     pub(crate) spill: Option<SpillSettings>,
+    pub(crate) two_phase: bool,
+    pub(crate) prepared: Option<PathBuf>,
 }
 
 /// How values are sent.
@@ -91,6 +93,8 @@ impl Source {
             catch_up: true,
             streaming: Streaming::Auto,
             spill: None,
+            two_phase: false,
+            prepared: None,
         }
     }
 
@@ -186,6 +190,27 @@ impl Source {
     /// the memory. A pipeline has one in its state directory.
     pub fn spill(mut self, directory: impl Into<PathBuf>, bytes: u64) -> Self {
         self.spill = Some(SpillSettings { directory: directory.into(), bytes_max: bytes });
+        self
+    }
+
+    /// Whether the server sends a transaction when it is prepared rather than when it commits
+    /// (PostgreSQL 15 and newer; on 14 nothing is different). Off by default.
+    ///
+    /// Nothing that is handed out depends on it, nor when: changes of a prepared transaction are
+    /// kept in the [directory for them](Self::prepared) until it commits. What it saves is the
+    /// sending at COMMIT PREPARED. A slot that was streamed from with it stays so.
+    pub fn two_phase(mut self, two_phase: bool) -> Self {
+        self.two_phase = two_phase;
+        self
+    }
+
+    /// Keep prepared transactions in `directory`, which has to be as durable as the slot: the
+    /// server sends them once.
+    ///
+    /// The directory is made when it is missing and is for this slot alone. A pipeline has one in
+    /// its state directory.
+    pub fn prepared(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.prepared = Some(directory.into());
         self
     }
 

@@ -80,6 +80,48 @@ impl Frames {
         self.frame(0, &payload)
     }
 
+    /// The transaction `xid`, called `gid`, that is prepared at `prepare` follows.
+    pub fn begin_prepare(&mut self, xid: u32, gid: &str, prepare: u64) -> &mut Self {
+        self.about_prepared(b"b", xid, gid, prepare)
+    }
+
+    /// It is prepared.
+    pub fn prepare(&mut self, xid: u32, gid: &str, prepare: u64) -> &mut Self {
+        self.about_prepared(&[b'P', 0], xid, gid, prepare)
+    }
+
+    /// The streamed transaction `xid` is prepared.
+    pub fn stream_prepare(&mut self, xid: u32, gid: &str, prepare: u64) -> &mut Self {
+        self.about_prepared(&[b'p', 0], xid, gid, prepare)
+    }
+
+    /// The prepared transaction `xid` commits at `commit`.
+    pub fn commit_prepared(&mut self, xid: u32, gid: &str, commit: u64) -> &mut Self {
+        self.about_prepared(&[b'K', 0], xid, gid, commit)
+    }
+
+    /// The prepared transaction `xid` is rolled back at `rollback`.
+    pub fn rollback_prepared(&mut self, xid: u32, gid: &str, rollback: u64) -> &mut Self {
+        let mut payload = vec![b'r', 0];
+        payload.put_u64(0);
+        payload.put_u64(rollback + COMMIT_BYTES);
+        payload.put_i64(0);
+        payload.put_i64(0);
+        payload.put_u32(xid);
+        put_text(&mut payload, gid);
+        self.frame(rollback, &payload)
+    }
+
+    fn about_prepared(&mut self, head: &[u8], xid: u32, gid: &str, lsn: u64) -> &mut Self {
+        let mut payload = head.to_vec();
+        payload.put_u64(lsn);
+        payload.put_u64(lsn + COMMIT_BYTES);
+        payload.put_i64(0);
+        payload.put_u32(xid);
+        put_text(&mut payload, gid);
+        self.frame(lsn, &payload)
+    }
+
     /// A keepalive that says the log ends at `end`.
     pub fn keepalive(&mut self, end: u64) -> &mut Self {
         self.bytes.put_u8(b'd');

@@ -146,6 +146,8 @@ impl Reading {
                 }
                 Step::Forget { xid } => drop(self.elsewhere.remove(&xid)),
                 Step::GiveUp(unheld) => return Err(unheld.into()),
+                // About prepared transactions, which are not expected here.
+                _ => {}
             }
         }
         Ok(())

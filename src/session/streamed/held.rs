@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::described::described_oid;
 use super::rewrite::{drop_aborted, strip};
-use super::{Step, Unheld};
+use super::{Step, Unheld, each_frame};
 use crate::event::{Chunk, Lease};
 use crate::lsn::Lsn;
 use crate::timestamp::Timestamp;
@@ -52,14 +53,23 @@ pub(super) struct Commit {
 /// A committed transaction on its way out.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) xid: u32,
     held: Held,
     commit: Commit,
+    form: Form,
     /// Whether everything that was put elsewhere is back.
     is_recalled: bool,
     /// Whether there was a change, and so a Begin.
     has_begun: bool,
     is_over: bool,
+}
+
+/// How the frames of a committed transaction were kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As they were streamed.
+    Streamed,
+    /// As protocol 1 has them, when the transaction was prepared.
+    Prepared { has_changes: bool },
 }
 
 impl Held {
@@ -113,6 +123,28 @@ impl Held {
         self.block_bytes
     }
 
+    /// The next block in memory, in the form of protocol 1, and whether any change is in it.
+    pub(super) fn pop(&mut self) -> Result<Option<(Chunk, bool)>, DecodeError> {
+        let Some(Block { bytes, lease }) = self.blocks.pop_front() else { return Ok(None) };
+        self.block_bytes -= bytes.capacity().min(self.block_bytes);
+        self.stripped(bytes, lease).map(Some)
+    }
+
+    /// `bytes` that were put elsewhere, in the form of protocol 1, and whether any change is in
+    /// them.
+    pub(super) fn stripped(
+        &self,
+        mut bytes: Vec<u8>,
+        lease: Lease,
+    ) -> Result<(Chunk, bool), DecodeError> {
+        let changes = strip(&mut bytes, &self.aborted)?;
+        Ok((Chunk { bytes: bytes.into(), lease }, changes))
+    }
+
+    pub(super) fn origin_frame(&self) -> Option<Bytes> {
+        self.origin.clone()
+    }
+
     pub(super) fn memory_bytes(&self) -> usize {
         self.block_bytes + self.aborted.len() * ABORTED_BYTES
     }
@@ -133,15 +165,35 @@ impl Held {
 }
 
 impl Delivery {
+    /// A transaction that was streamed and is held.
     pub(super) fn new(held: Held, commit: Commit) -> Self {
-        let is_recalled = !held.is_spilled;
-        let xid = commit.xid;
-        Self { xid, held, commit, is_recalled, has_begun: false, is_over: false }
+        let (form, is_recalled) = (Form::Streamed, !held.is_spilled);
+        Self { held, commit, form, is_recalled, has_begun: false, is_over: false }
     }
 
-    /// Whether the next of it has to be recalled first.
-    pub(super) fn waits(&self) -> bool {
-        !self.is_recalled
+    /// A transaction that was prepared and is kept elsewhere.
+    pub(super) fn prepared(commit: Commit, has_changes: bool) -> Self {
+        let (held, form) = (Held::default(), Form::Prepared { has_changes });
+        Self { held, commit, form, is_recalled: false, has_begun: false, is_over: false }
+    }
+
+    /// What has to be recalled before it goes on.
+    pub(super) fn waits(&self) -> Option<Step> {
+        let Commit { xid, end_lsn, .. } = self.commit;
+        let step = match self.form {
+            Form::Streamed => Step::Recall { xid },
+            Form::Prepared { .. } => Step::Restore { xid, end_lsn },
+        };
+        (!self.is_recalled).then_some(step)
+    }
+
+    pub(super) fn xid(&self) -> u32 {
+        self.commit.xid
+    }
+
+    /// Whether what it describes holds for the connection from now on.
+    pub(super) fn describes_lastingly(&self) -> bool {
+        self.form == Form::Streamed
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -184,7 +236,18 @@ impl Delivery {
 
     fn put(&mut self, block: Block, out: &mut VecDeque<Step>) -> Result<(), DecodeError> {
         let Block { mut bytes, lease } = block;
-        let changes = strip(&mut bytes, &self.held.aborted)?;
+        let changes = match self.form {
+            Form::Streamed => strip(&mut bytes, &self.held.aborted)?,
+            Form::Prepared { has_changes: false } => return Ok(()),
+            Form::Prepared { has_changes: true } => {
+                each_frame(&bytes, |payload, _| {
+                    let oid = described_oid(payload).filter(|_| payload[0] == b'R');
+                    oid.map(|oid| self.held.descriptions.insert(oid, 0));
+                    Ok(())
+                })?;
+                true
+            }
+        };
         if changes && !self.has_begun {
             self.has_begun = true;
             out.push_back(assemble(self.commit.begin(self.held.origin.as_ref())));

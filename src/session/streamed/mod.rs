@@ -6,28 +6,37 @@
 //! in the form of protocol 1: Begin, its changes without those of rolled back subtransactions,
 //! Commit. So changes are counted, left out and handed out in one place, and have the same
 //! positions however they travelled. What exceeds the bound on memory is asked to be put elsewhere
-//! and asked for again; where that is, is not known here. Nothing outlives the connection.
+//! and asked for again; where that is, is not known here. Nothing outlives the connection, but for
+//! transactions that are prepared: those are asked to be made durable, in the same form, and asked
+//! for at Commit Prepared ([`two_phase`]).
 //!
 //! ```text
 //!                Stream Start                        Stream Commit
 //!   Outside ────────────────► Inside       Outside ────────────────► Delivering
 //!      ▲     Stream Stop        │ hold        ▲                         │ recalled, rewritten
 //!      └────────────────────────┘             └─────────────────────────┘
+//!               Begin Prepare                     Prepare, Stream Prepare
+//!   Outside ────────────────► Preparing    ───────────────────────────► Sealing ──► Outside
+//!   Outside ── Commit Prepared ──► Delivering
 //! ```
 
 mod described;
 mod held;
 mod rewrite;
+mod two_phase;
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::event::{Chunk, Lease};
+use crate::lsn::Lsn;
 use crate::wire::DecodeError;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
 use crate::wire::pgoutput::Message;
 use crate::wire::streaming::{StreamMessage, streamed_xid};
 use described::Described;
 use held::{Commit, Delivery, Held};
+pub use two_phase::{Kept, PreparedTransaction};
+use two_phase::{Sealing, TwoPhase};
 
 /// What stands between the wire and the [`Assembler`](super::Assembler): holds each streamed
 /// transaction until its Stream Commit.
@@ -43,6 +52,10 @@ pub struct Streamed {
     /// The most bytes held in memory.
     memory_max: usize,
     described: Described,
+    /// Prepared transactions, where they are asked for.
+    two_phase: Option<TwoPhase>,
+    /// One that is being made durable.
+    sealing: Option<Sealing>,
     stray_aborts: u64,
 }
 
@@ -52,6 +65,8 @@ enum Place {
     Outside,
     /// In a block of this transaction.
     Inside(u32),
+    /// Between Begin Prepare and Prepare.
+    Preparing,
 }
 
 /// What is to be done next.
@@ -78,6 +93,37 @@ pub enum Step {
     },
     /// Nothing more can be held: read again without streaming.
     GiveUp(Unheld),
+    /// Keep these frames of a transaction that is being prepared, after those kept before. What was
+    /// kept of one that was never sealed is not wanted.
+    Keep {
+        /// The transaction.
+        xid: u32,
+        /// Whole frames of protocol 1, in order.
+        frames: Vec<Chunk>,
+    },
+    /// All of it was kept: make it durable, instead of what was kept under its id before, and only
+    /// then go on.
+    Seal(PreparedTransaction),
+    /// It commits: give the next frames kept of it back through [`Streamed::recalled`]. It is to be
+    /// kept until everything up to `end_lsn` is confirmed.
+    Restore {
+        /// The transaction.
+        xid: u32,
+        /// The first byte after its commit record.
+        end_lsn: Lsn,
+    },
+    /// It was rolled back: nothing that was kept of it is needed any more.
+    Discard {
+        /// The transaction.
+        xid: u32,
+    },
+    /// It commits, and nothing of it was kept: its changes cannot be had any more.
+    Lost {
+        /// Its name.
+        gid: String,
+        /// The first byte after its commit record.
+        end_lsn: Lsn,
+    },
 }
 
 /// Why streamed transactions cannot be held.
@@ -109,8 +155,16 @@ impl Streamed {
             ready: VecDeque::new(),
             memory_max,
             described: Described::default(),
+            two_phase: None,
+            sealing: None,
             stray_aborts: 0,
         }
+    }
+
+    /// Expect transactions to be sent when they are prepared; these `kept` ones were before.
+    pub fn expect_prepared(&mut self, kept: Kept) {
+        self.described.lasts = true;
+        self.two_phase = Some(TwoPhase::new(kept));
     }
 
     /// Take in a run of CopyData messages, once [`poll`](Self::poll) has nothing more to do.
@@ -129,11 +183,22 @@ impl Streamed {
             if let Some(step) = self.ready.pop_front() {
                 return Ok(Some(step));
             }
+            if let Some(sealing) = &mut self.sealing {
+                if let Some(xid) = sealing.waits() {
+                    return Ok(Some(Step::Recall { xid }));
+                }
+                sealing.advance(&mut self.ready)?;
+                if let Some(sealed) = self.sealing.take_if(|sealing| sealing.is_over()) {
+                    self.is_kept(sealed.head());
+                }
+                continue;
+            }
             if let Some(delivery) = &mut self.delivery {
-                if delivery.waits() {
-                    return Ok(Some(Step::Recall { xid: delivery.xid }));
+                if let Some(step) = delivery.waits() {
+                    return Ok(Some(step));
                 }
                 delivery.advance(&mut self.ready)?;
+                self.learn()?;
                 self.end_delivery();
                 continue;
             }
@@ -147,18 +212,23 @@ impl Streamed {
         }
     }
 
-    /// The answer to [`Step::Recall`]: whole frames in order and the memory they take, or `None`
-    /// when there are no more.
+    /// The answer to [`Step::Recall`] and [`Step::Restore`]: whole frames in order and the memory
+    /// they take, or `None` when there are no more.
     pub fn recalled(&mut self, frames: Option<(Vec<u8>, Lease)>) -> Result<(), DecodeError> {
-        match &mut self.delivery {
-            Some(delivery) => delivery.recalled(frames, &mut self.ready),
-            None => Ok(()),
+        match (&mut self.sealing, &mut self.delivery) {
+            (Some(sealing), _) => sealing.recalled(frames, &mut self.ready),
+            (None, Some(delivery)) => {
+                delivery.recalled(frames, &mut self.ready)?;
+                self.learn()
+            }
+            (None, None) => Ok(()),
         }
     }
 
     /// Bytes held in memory.
     pub fn memory_bytes(&self) -> usize {
-        self.held.values().map(Held::memory_bytes).sum()
+        let preparing = self.two_phase.as_ref().map_or(0, TwoPhase::memory_bytes);
+        self.held.values().map(Held::memory_bytes).sum::<usize>() + preparing
     }
 
     /// How many streamed transactions are held.
@@ -179,8 +249,11 @@ impl Streamed {
         at: usize,
         lend: &mut impl FnMut(usize) -> Lease,
     ) -> Result<Option<Step>, DecodeError> {
-        if let Place::Inside(xid) = self.place {
-            let (end, until) = self.hold(xid, &chunk.bytes[at..], lend)?;
+        if self.place != Place::Outside {
+            let (end, until) = match self.place {
+                Place::Inside(xid) => self.hold(xid, &chunk.bytes[at..], lend)?,
+                _ => self.prepare(&chunk.bytes[at..], lend)?,
+            };
             match until {
                 Until::Input => {}
                 Until::Stop => {
@@ -197,7 +270,10 @@ impl Streamed {
             match message {
                 ServerMessage::XLogData { payload, .. } => match payload.first() {
                     Some(b'S' | b'E' | b'c' | b'A') => control = Some((length, payload)),
-                    Some(b'R') if !self.held.is_empty() => {
+                    Some(b'b' | b'P' | b'K' | b'r' | b'p') if self.two_phase.is_some() => {
+                        control = Some((length, payload));
+                    }
+                    Some(b'R' | b'Y') if !self.held.is_empty() || self.described.lasts => {
                         self.described.outside(payload, &bytes[end..end + length]);
                         end += length;
                     }
@@ -265,8 +341,10 @@ impl Streamed {
 
     /// A message about a stream, outside of blocks.
     fn control(&mut self, payload: &[u8]) -> Result<(), DecodeError> {
-        let Message::Stream(message) = Message::parse(payload, 0, &mut Vec::new())? else {
-            return Ok(());
+        let message = match Message::parse(payload, 0, &mut Vec::new())? {
+            Message::Stream(message) => message,
+            Message::Prepared(message) => return self.prepared(message),
+            _ => return Ok(()),
         };
         let misplaced = |message, place| Err(DecodeError::OutOfPlace { message, place });
         match message {
@@ -334,14 +412,28 @@ impl Streamed {
             self.ready.push_back(Step::Assemble(Chunk { bytes, lease }));
         }
         if delivery.is_spilled() {
-            self.ready.push_back(Step::Forget { xid: delivery.xid });
+            self.ready.push_back(Step::Forget { xid: delivery.xid() });
         }
         self.forget_descriptions();
     }
 
+    /// What a streamed transaction has described as it comes out holds for the connection.
+    fn learn(&mut self) -> Result<(), DecodeError> {
+        let Some(delivery) = &self.delivery else { return Ok(()) };
+        if !self.described.lasts || !delivery.describes_lastingly() {
+            return Ok(());
+        }
+        for step in &self.ready {
+            if let Step::Assemble(chunk) = step {
+                self.described.delivered(&chunk.bytes, delivery.descriptions())?;
+            }
+        }
+        Ok(())
+    }
+
     fn forget_descriptions(&mut self) {
         if self.held.is_empty() {
-            self.described.clear();
+            self.described.nothing_is_held();
         }
     }
 }
@@ -359,5 +451,23 @@ fn frame(bytes: &[u8]) -> Result<(usize, ServerMessage<'_>), DecodeError> {
     }
 }
 
+/// Lets `look` at the output of the plugin in `frames`: each message, and the frame around it.
+fn each_frame(
+    frames: &[u8],
+    mut look: impl FnMut(&[u8], &[u8]) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut at = 0;
+    while at < frames.len() {
+        let (length, message) = frame(&frames[at..])?;
+        if let ServerMessage::XLogData { payload, .. } = message {
+            look(payload, &frames[at..at + length])?;
+        }
+        at += length;
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod two_phase_tests;

@@ -91,12 +91,17 @@ impl Commit {
 
     /// What protocol 1 says of a transaction without changes: that the log was read past it.
     pub(super) fn nothing(&self) -> Bytes {
-        let mut body = vec![b'k'];
-        body.put_u64(self.end_lsn.as_u64());
-        body.put_i64(self.commit_time.as_postgres_micros());
-        body.put_u8(0);
-        copy_data(&[&body]).freeze()
+        log_read_to(self.end_lsn)
     }
+}
+
+/// What protocol 1 says where nothing is to be handed on: that the log was read up to `end`.
+pub(super) fn log_read_to(end: Lsn) -> Bytes {
+    let mut body = vec![b'k'];
+    body.put_u64(end.as_u64());
+    body.put_i64(0);
+    body.put_u8(0);
+    copy_data(&[&body]).freeze()
 }
 
 fn output(lsn: Lsn, payload: &[u8]) -> BytesMut {

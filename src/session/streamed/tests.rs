@@ -14,13 +14,13 @@ use crate::session::{Assembler, AssemblerOptions, HandedOut};
 use crate::testing::Frames;
 
 /// The transaction that [`Frames`] writes in a Begin.
-const XID: u32 = 731;
-const ALL: usize = usize::MAX;
+pub(super) const XID: u32 = 731;
+pub(super) const ALL: usize = usize::MAX;
 /// Less than a block, and more than what is rolled back takes.
-const TINY: usize = 4096;
+pub(super) const TINY: usize = 4096;
 
 /// A table of one or two columns.
-fn table(oid: u32, columns: usize) -> Relation {
+pub(super) fn table(oid: u32, columns: usize) -> Relation {
     let column = |name: &&str| Column {
         name: (*name).to_owned(),
         type_oid: Oid::new(25),
@@ -38,23 +38,28 @@ fn table(oid: u32, columns: usize) -> Relation {
     }
 }
 
-fn insert(frames: &mut Frames, oid: u32, lsn: u64, row: &[&str]) {
+pub(super) fn insert(frames: &mut Frames, oid: u32, lsn: u64, row: &[&str]) {
     let row: Vec<Value<'_>> = row.iter().map(|text| Value::Text(text.as_bytes())).collect();
     frames.insert(lsn, Oid::new(oid), &row);
 }
 
 /// A connection as floor 4 drives it: spilled frames are kept in a map.
-struct Connection {
-    streamed: Streamed,
+pub(super) struct Connection {
+    pub(super) streamed: Streamed,
     assembler: Assembler,
     kept: HashMap<u32, VecDeque<Vec<u8>>>,
     spills: usize,
-    lines: Vec<String>,
-    end: Lsn,
+    /// Prepared transactions that are being kept, and those that are.
+    pub(super) unsealed: HashMap<u32, VecDeque<Vec<u8>>>,
+    pub(super) prepared: HashMap<u32, (PreparedTransaction, VecDeque<Vec<u8>>)>,
+    restoring: Option<VecDeque<Vec<u8>>>,
+    pub(super) lost: Vec<String>,
+    pub(super) lines: Vec<String>,
+    pub(super) end: Lsn,
 }
 
 impl Connection {
-    fn new(memory_max: usize) -> Self {
+    pub(super) fn new(memory_max: usize) -> Self {
         let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
         let lineage = Arc::new(Lineage::single(identity));
         let handed = HandedOut { end: Lsn::new(0), partial: None };
@@ -63,12 +68,16 @@ impl Connection {
             assembler: Assembler::new(lineage, handed, AssemblerOptions::everything()),
             kept: HashMap::new(),
             spills: 0,
+            unsealed: HashMap::new(),
+            prepared: HashMap::new(),
+            restoring: None,
+            lost: Vec::new(),
             lines: Vec::new(),
             end: Lsn::new(0),
         }
     }
 
-    fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
+    pub(super) fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
         self.streamed.push(chunk);
         while let Some(step) = self.streamed.poll(|_| Lease::free())? {
             match step {
@@ -90,9 +99,49 @@ impl Connection {
                 }
                 Step::Forget { xid } => assert!(self.kept.remove(&xid).is_some()),
                 Step::GiveUp(unheld) => panic!("{unheld}"),
+                step => self.two_phase(step)?,
             }
         }
         Ok(())
+    }
+
+    fn two_phase(&mut self, step: Step) -> Result<(), DecodeError> {
+        match step {
+            Step::Keep { xid, frames } => {
+                let frames = frames.into_iter().map(|chunk| chunk.bytes.to_vec());
+                self.unsealed.entry(xid).or_default().extend(frames);
+            }
+            Step::Seal(head) => {
+                // The end may be confirmed as soon as this is done, and not before.
+                assert!(self.end < head.end_lsn, "{} {}", self.end, head.end_lsn);
+                let frames = self.unsealed.remove(&head.xid).unwrap_or_default();
+                self.prepared.insert(head.xid, (head, frames));
+            }
+            Step::Restore { xid, .. } => {
+                let restoring = self.restoring.get_or_insert_with(|| self.prepared[&xid].1.clone());
+                let next = restoring.pop_front().map(|bytes| (bytes, Lease::free()));
+                if next.is_none() {
+                    self.restoring = None;
+                }
+                self.streamed.recalled(next)?;
+            }
+            Step::Discard { xid } => _ = self.prepared.remove(&xid).expect("it was kept"),
+            Step::Lost { gid, .. } => self.lost.push(gid),
+            step => panic!("{step:?}"),
+        }
+        Ok(())
+    }
+
+    /// A connection that expects prepared transactions, after one that kept some.
+    pub(super) fn two_phase_after(memory_max: usize, before: Option<&Connection>) -> Self {
+        let mut this = Self::new(memory_max);
+        let mut kept = Kept { is_whole: true, ..Kept::default() };
+        if let Some(before) = before {
+            this.prepared.clone_from(&before.prepared);
+            kept.transactions.extend(before.prepared.values().map(|(head, _)| head.clone()));
+        }
+        this.streamed.expect_prepared(kept);
+        this
     }
 }
 
@@ -275,13 +324,13 @@ fn a_message_that_may_be_rolled_back_is_not_guessed_at() {
 
 /// A transaction as a test tells it: (subtransaction, row) in order, and what was rolled back.
 #[derive(Debug, Clone)]
-struct Told {
-    rows: Vec<(u8, u8)>,
-    aborted: Vec<u8>,
-    is_aborted: bool,
+pub(super) struct Told {
+    pub(super) rows: Vec<(u8, u8)>,
+    pub(super) aborted: Vec<u8>,
+    pub(super) is_aborted: bool,
 }
 
-fn told() -> impl Strategy<Value = Told> {
+pub(super) fn told() -> impl Strategy<Value = Told> {
     let rows = prop::collection::vec((0u8..4, 0u8..3), 1..30);
     let aborted = prop::sample::subsequence(vec![1u8, 2, 3], 0..3);
     (rows, aborted, prop::bool::weighted(0.2)).prop_map(|(rows, aborted, is_aborted)| Told {
@@ -291,7 +340,7 @@ fn told() -> impl Strategy<Value = Told> {
     })
 }
 
-fn change(frames: &mut Frames, row: u8, lsn: u64) {
+pub(super) fn change(frames: &mut Frames, row: u8, lsn: u64) {
     match row {
         0 => insert(frames, 9, lsn, &[&lsn.to_string()]),
         1 => _ = frames.message(lsn, "p", b"m"),
@@ -348,6 +397,15 @@ fn streamed(story: &[Told], block: usize) -> Chunk {
     frames.chunk()
 }
 
+/// Lines without the transaction ids.
+pub(super) fn of_any_xid(lines: &[String]) -> Vec<String> {
+    let strip = |line: &String| match line.strip_prefix("begin ") {
+        Some(rest) => rest.split(' ').next().unwrap_or_default().to_owned(),
+        None => line.clone(),
+    };
+    lines.iter().map(strip).collect()
+}
+
 fn frame_ends(bytes: &[u8]) -> Vec<usize> {
     let mut ends = vec![0];
     while let Some(at) = ends.last().filter(|at| **at < bytes.len()) {
@@ -376,13 +434,6 @@ proptest! {
         let ends = frame_ends(&bytes);
         let taken = (ends.len() - 1) / cut * cut;
         it.push(Chunk { bytes: bytes.slice(ends[taken]..), lease: Lease::free() }).unwrap();
-        let of_any_xid = |lines: &[String]| -> Vec<String> {
-            let strip = |line: &String| match line.strip_prefix("begin ") {
-                Some(rest) => rest.split(' ').next().unwrap_or_default().to_owned(),
-                None => line.clone(),
-            };
-            lines.iter().map(strip).collect()
-        };
         prop_assert_eq!(of_any_xid(&it.lines), of_any_xid(&expected.lines));
         prop_assert!(it.kept.is_empty());
         prop_assert_eq!(it.streamed.memory_bytes(), 0);
