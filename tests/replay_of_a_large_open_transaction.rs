@@ -53,6 +53,13 @@ impl Stage {
         eventually("the open transaction is on disk", LONG, || !self.spilled().is_empty());
     }
 
+    /// Bytes of open transactions on disk, as `walcast status` says.
+    fn spill_bytes(&self) -> u64 {
+        let ended = self.desk.walcast("status", &["--json"]).run(SOON);
+        let status: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+        status["spill_bytes"].as_u64().unwrap()
+    }
+
     /// The ids in the order they came; each change has to be the next of its transaction.
     fn ids(&self) -> Vec<u64> {
         let file = std::fs::File::open(self.desk.path("audit.jsonl")).unwrap();
@@ -100,6 +107,7 @@ async fn takes_bounded_memory_and_holds_up_nobody() {
         format!("insert into t select g, 'row number ' || g from generate_series(1, {rows}) g");
     large.batch_execute(&insert).await.unwrap();
     stage.wait_until_spilled();
+    eventually("status tells of it", SOON, || stage.spill_bytes() > 0);
     for small in 0..20 {
         let had = stage.size();
         stage.primary.sql(&format!("insert into t values ({}, 'small')", rows + 1 + small));
@@ -116,6 +124,7 @@ async fn takes_bounded_memory_and_holds_up_nobody() {
     let peak = peak_memory(&running);
     assert!(peak < MEMORY_MAX, "{peak} bytes resident");
     assert_eq!(stage.spilled(), Vec::<PathBuf>::new());
+    assert_eq!(stage.spill_bytes(), 0);
     ended(running);
     let expected: Vec<u64> = (rows + 1..=rows + 20).chain(1..=rows).chain([rows + 21]).collect();
     let ids = stage.ids();

@@ -151,6 +151,7 @@ impl Attached {
                 inflight_bytes_peak: self.budget.peak(),
                 limit_bytes: self.budget.limit(),
             },
+            spill_bytes: self.confirmer.spill_bytes(),
             reconnects: self.confirmer.reconnects(),
             bytes: self.confirmer.bytes(),
             state_error: None,

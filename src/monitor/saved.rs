@@ -72,6 +72,7 @@ impl Stopped<'_> {
             replicas,
             lag,
             memory: MemoryStatus { limit_bytes: self.memory, ..MemoryStatus::default() },
+            spill_bytes: 0,
             reconnects: 0,
             bytes: 0,
             state_error,

@@ -24,6 +24,8 @@ pub struct Status {
     pub lag: Vec<StageLag>,
     /// Bytes in flight.
     pub memory: MemoryStatus,
+    /// Bytes of open transactions on disk.
+    pub spill_bytes: u64,
     /// How often the stream connected again.
     pub reconnects: u64,
     /// Bytes read from the server.

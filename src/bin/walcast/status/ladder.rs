@@ -84,7 +84,7 @@ fn head(status: &Status) -> [[String; 5]; 3] {
             format!("{} in flight", Bytes(memory.inflight_bytes as u64)),
             format!("of {}", Bytes(memory.limit_bytes as u64)),
             format!("peak {}", Bytes(memory.inflight_bytes_peak as u64)),
-            String::new(),
+            format!("{} on disk", Bytes(status.spill_bytes)),
         ],
     ]
 }
