@@ -38,6 +38,8 @@ pub mod net;
 pub mod pipeline;
 #[cfg(feature = "client")]
 pub mod publication;
+#[cfg(feature = "client")]
+pub mod recording;
 pub mod row;
 pub mod session;
 #[cfg(feature = "client")]

@@ -8,6 +8,7 @@ mod support;
 mod a_best_effort_sink_never_holds_the_others;
 mod a_full_disk_loses_nothing;
 mod a_promotion_is_followed_and_named;
+mod a_recording_replays_as_it_was_streamed;
 mod a_stream_hands_out_every_commit;
 mod a_transaction_larger_than_memory_is_given_again;
 mod blocked_sink_keeps_the_connection;

@@ -1,7 +1,7 @@
 //! The same log read in every mode: streaming off, on and parallel, binary and text, protocol 1 to
 //! 4, held in memory or on disk, gives the same events with the same ids on every major version.
 
-mod story;
+pub(crate) mod story;
 
 use std::collections::BTreeMap;
 use std::path::Path;

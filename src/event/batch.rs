@@ -181,6 +181,11 @@ impl Batch {
 
 #[cfg(feature = "client")]
 impl Batch {
+    /// A batch without events that ends where the one before did.
+    pub(crate) fn nothing(lineage: Arc<Lineage>, end: Lsn) -> Self {
+        Self::new(Arena::new(lineage, end))
+    }
+
     /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of
     /// one that was written.
     pub(crate) fn after_mark(&self, mark: Mark) -> Batch {

@@ -85,9 +85,9 @@ pub enum JournalError {
         /// The directory.
         path: PathBuf,
     },
-    /// An opening that is none.
-    #[error("{} has an opening at byte {at} that cannot be read", path.display())]
-    Opening {
+    /// A record that is whole, and not what it says.
+    #[error("{} has a record at byte {at} that cannot be understood", path.display())]
+    Content {
         /// The segment.
         path: PathBuf,
         /// Where it is.
@@ -199,7 +199,7 @@ impl From<JournalError> for Error {
             JournalError::Damaged { .. }
             | JournalError::Stopped { .. }
             | JournalError::Missing { .. }
-            | JournalError::Opening { .. } => {
+            | JournalError::Content { .. } => {
                 (ErrorKind::Io, "restore it from a copy; everything before that place is whole")
             }
             JournalError::Version { .. } => {

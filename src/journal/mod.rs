@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{Expected, JournalError};
 pub use format::RecordKind;
-pub use opening::{Continued, InForce, Opened, Opening, ValueFormat};
+pub use opening::{Answer, Continued, InForce, Opened, Opening, ValueFormat};
 pub use reader::{Entry, JournalReader, Torn};
 pub use segment::{Record, SegmentReader, SegmentWriter};
 pub use writer::{JournalPosition, JournalWriter};

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::event::Oid;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::wire::DecodeError;
@@ -26,6 +27,8 @@ const LENGTH_BYTES: usize = 4;
 pub struct Opening {
     /// The cluster, its timeline and those before it.
     pub lineage: Lineage,
+    /// The database whose changes they are.
+    pub database: String,
     /// The slot they were read from.
     pub slot: String,
     /// Whose tables were asked for.
@@ -72,7 +75,33 @@ pub struct Opened {
     /// Relation and Type messages in force, as frames.
     pub described: Bytes,
     /// What the catalogue said of them.
-    pub answers: Vec<Bytes>,
+    pub answers: Vec<Answer>,
+}
+
+/// What the catalogue said of a table that was described.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The table.
+    pub table: Oid,
+    /// What it said; what form that has, the writer and the reader know.
+    pub said: Bytes,
+}
+
+impl Answer {
+    /// The payload of its record.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut payload = self.table.as_u32().to_le_bytes().to_vec();
+        payload.extend_from_slice(&self.said);
+        payload
+    }
+
+    /// Read the payload of its record.
+    pub fn decode(mut payload: Bytes) -> Result<Self, serde_json::Error> {
+        let table = payload.first_chunk::<4>().copied();
+        let table = table.ok_or_else(|| serde::de::Error::custom("an answer is cut off"))?;
+        let said = payload.split_off(table.len());
+        Ok(Self { table: Oid::new(u32::from_le_bytes(table)), said })
+    }
 }
 
 impl Opened {
@@ -88,7 +117,7 @@ impl Opened {
         for part in [opening.as_slice(), &self.described] {
             put(&mut payload, part);
         }
-        self.answers.iter().for_each(|answer| put(&mut payload, answer));
+        self.answers.iter().for_each(|answer| put(&mut payload, &answer.encode()));
         Ok(payload)
     }
 
@@ -99,7 +128,7 @@ impl Opened {
         let described = take(&mut rest)?;
         let mut answers = Vec::new();
         while !rest.is_empty() {
-            answers.push(take(&mut rest)?);
+            answers.push(Answer::decode(take(&mut rest)?)?);
         }
         Ok(Self { opening: serde_json::from_slice(&opening)?, described, answers })
     }
@@ -128,7 +157,8 @@ fn take(rest: &mut Bytes) -> Result<Bytes, serde_json::Error> {
 pub struct InForce {
     types: BTreeMap<[u8; 4], Bytes>,
     tables: BTreeMap<[u8; 4], Bytes>,
-    answers: Vec<Bytes>,
+    /// The last of each table.
+    answers: BTreeMap<u32, Answer>,
     /// Up to here transactions are whole.
     end: Option<Lsn>,
     /// The commit LSN of the transaction that is not.
@@ -146,13 +176,13 @@ impl InForce {
             Self { end: Some(self.end.map_or(end, |before| before.max(end))), ..Self::default() };
         self.open = opened.opening.continued.and_then(|continued| continued.open);
         self.observe(&opened.described)?;
-        self.answers.clone_from(&opened.answers);
+        opened.answers.iter().for_each(|answer| self.answer(answer.clone()));
         Ok(())
     }
 
     /// The catalogue said something that is used from here on.
-    pub fn answer(&mut self, answer: Bytes) {
-        self.answers.push(answer);
+    pub fn answer(&mut self, answer: Answer) {
+        self.answers.insert(answer.table.as_u32(), answer);
     }
 
     /// Frames were written.
@@ -223,7 +253,7 @@ impl InForce {
         Opened {
             opening: Opening { continued, ..opening.clone() },
             described: described.into(),
-            answers: self.answers.clone(),
+            answers: self.answers.values().cloned().collect(),
         }
     }
 }

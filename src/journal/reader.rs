@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::error::{Expected, JournalError};
 use super::format::{RecordKind, Sealed};
-use super::opening::Opened;
+use super::opening::{Answer, Opened};
 use super::segment::{Access, Extent, SegmentReader};
 use super::{numbers_in, segment_path};
 
@@ -37,11 +37,11 @@ pub struct JournalReader {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
     /// A connection begins.
-    Opened(Opened),
+    Opened(Box<Opened>),
     /// Whole frames of the connection.
     Frames(Bytes),
     /// What the catalogue said.
-    Answer(Bytes),
+    Answer(Answer),
 }
 
 /// Where the last write was cut off.
@@ -113,16 +113,18 @@ impl JournalReader {
             };
             match record.kind {
                 RecordKind::Opening => {
-                    let opened = Opened::decode(payload.into()).map_err(|source| {
-                        let path = segment.path().to_owned();
-                        JournalError::Opening { path, at: record.at, source }
-                    })?;
+                    let opened = Opened::decode(payload.into());
+                    let opened = opened.map_err(|source| segment.unreadable(record.at, source))?;
                     if !(self.continues && opened.opening.continued.is_some()) {
-                        return Ok(Some(Entry::Opened(opened)));
+                        return Ok(Some(Entry::Opened(Box::new(opened))));
                     }
                 }
                 RecordKind::Frames => return Ok(Some(Entry::Frames(payload.into()))),
-                RecordKind::Catalog => return Ok(Some(Entry::Answer(payload.into()))),
+                RecordKind::Catalog => {
+                    let answer = Answer::decode(payload.into());
+                    let answer = answer.map_err(|source| segment.unreadable(record.at, source))?;
+                    return Ok(Some(Entry::Answer(answer)));
+                }
                 RecordKind::Closed | RecordKind::Reached | RecordKind::Index => {}
             }
         }

@@ -332,6 +332,11 @@ impl SegmentReader {
         &self.path
     }
 
+    /// The record at `at` is whole, and not what its kind says.
+    pub(super) fn unreadable(&self, at: u64, source: serde_json::Error) -> JournalError {
+        JournalError::Content { path: self.path.clone(), at, source }
+    }
+
     pub(super) fn segment_header(&self) -> SegmentHeader {
         self.header
     }

@@ -21,6 +21,7 @@ fn opening(start: u64) -> Opening {
     let identity = ServerIdentity { system_id: SystemId::new(7), timeline: Timeline::new(1) };
     Opening {
         lineage: Lineage::single(identity),
+        database: "d".to_owned(),
         slot: "s".to_owned(),
         publications: vec!["p".to_owned()],
         format: ValueFormat::Binary,
@@ -103,7 +104,7 @@ fn a_journal_goes_on_where_it_ended_and_reads_as_one() {
     assert_eq!((writer.end(), writer.position()), (None, JournalPosition::default()));
     writer.begin(opening(100)).unwrap();
     writer.append(&described()).unwrap();
-    writer.answer(b"mood is an enum").unwrap();
+    writer.answer(Oid::new(1), b"mood is an enum").unwrap();
     let mut written = vec![described()];
     for commit in (200..300).step_by(20) {
         written.push(transaction(commit, 100));
@@ -135,9 +136,10 @@ fn a_journal_goes_on_where_it_ended_and_reads_as_one() {
     let (entries, ended) = read(&path);
     ended.unwrap();
     assert_eq!(frames(&entries), written);
-    assert_eq!(entries[0], Entry::Opened(Opened::of(opening(100))));
-    assert_eq!(entries[2], Entry::Answer(Bytes::from_static(b"mood is an enum")));
-    assert_eq!(entries[entries.len() - 1], Entry::Opened(Opened::of(opening(350))));
+    assert_eq!(entries[0], Entry::Opened(Box::new(Opened::of(opening(100)))));
+    let answer = Answer { table: Oid::new(1), said: Bytes::from_static(b"mood is an enum") };
+    assert_eq!(entries[2], Entry::Answer(answer));
+    assert_eq!(entries[entries.len() - 1], Entry::Opened(Box::new(Opened::of(opening(350)))));
     let openings = entries.iter().filter(|entry| matches!(entry, Entry::Opened(_)));
     assert_eq!(openings.count(), 2);
 }
@@ -148,7 +150,7 @@ fn each_segment_can_be_read_without_those_before_it() {
     let mut writer = open(root.path(), 1);
     writer.begin(opening(100)).unwrap();
     writer.append(&described()).unwrap();
-    writer.answer(b"mood is an enum").unwrap();
+    writer.answer(Oid::new(1), b"mood is an enum").unwrap();
     writer.append(&Frames::new().begin(200).chunk().bytes).unwrap();
     writer.append(&Frames::new().commit(200).chunk().bytes).unwrap();
     writer.append(&transaction(300, 1)).unwrap();

@@ -16,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::error::JournalError;
 use super::format::{RecordKind, Sealed};
-use super::opening::{InForce, Opened, Opening};
+use super::opening::{Answer, InForce, Opened, Opening};
 use super::segment::{Access, Extent, SegmentReader, SegmentWriter};
 use super::{numbers_in, segment_path};
+use crate::event::Oid;
 use crate::lsn::Lsn;
 
 /// A place in a journal.
@@ -126,17 +127,18 @@ impl JournalWriter {
             match record.kind {
                 RecordKind::Opening => {
                     let opened = Opened::decode(std::mem::take(&mut payload).into());
-                    let opened = opened.map_err(|source| {
-                        let path = reader.path().to_owned();
-                        JournalError::Opening { path, at: record.at, source }
-                    })?;
+                    let opened = opened.map_err(|source| reader.unreadable(record.at, source))?;
                     self.in_force.begin(&opened)?;
                     if self.opening.replace(opened.opening).is_none() {
                         self.head_bytes = reader.read_bytes();
                     }
                 }
                 RecordKind::Frames => self.in_force.observe(&payload)?,
-                RecordKind::Catalog => self.in_force.answer(Bytes::copy_from_slice(&payload)),
+                RecordKind::Catalog => {
+                    let answer = Answer::decode(Bytes::copy_from_slice(&payload));
+                    let answer = answer.map_err(|source| reader.unreadable(record.at, source))?;
+                    self.in_force.answer(answer);
+                }
                 RecordKind::Reached => {
                     let bytes = payload.first_chunk::<8>().copied().unwrap_or_default();
                     self.in_force.reach(Lsn::new(u64::from_le_bytes(bytes)));
@@ -163,7 +165,7 @@ impl JournalWriter {
             Some(segment) => {
                 let payload = opened.encode().map_err(|source| {
                     let (path, at) = (segment.path().to_owned(), segment.bytes());
-                    JournalError::Opening { path, at, source }
+                    JournalError::Content { path, at, source }
                 })?;
                 segment.append(RecordKind::Opening, &payload)?;
             }
@@ -183,12 +185,13 @@ impl JournalWriter {
         segment.append(RecordKind::Frames, frames)
     }
 
-    /// Append what the catalogue said, before the first frame that uses it.
-    pub fn answer(&mut self, answer: &[u8]) -> Result<(), JournalError> {
+    /// Append what the catalogue said of `table`, before the first frame that uses it.
+    pub fn answer(&mut self, table: Oid, answer: &[u8]) -> Result<(), JournalError> {
         self.rotate()?;
         let segment = room(&mut self.segment, self.is_poisoned, &self.path)?;
-        segment.append(RecordKind::Catalog, answer)?;
-        self.in_force.answer(Bytes::copy_from_slice(answer));
+        let answer = Answer { table, said: Bytes::copy_from_slice(answer) };
+        segment.append(RecordKind::Catalog, &answer.encode())?;
+        self.in_force.answer(answer);
         Ok(())
     }
 
@@ -265,7 +268,7 @@ impl JournalWriter {
         previous: Sealed,
     ) -> Result<(), JournalError> {
         let path = segment_path(&self.path, number);
-        let payload = opened.encode().map_err(|source| JournalError::Opening {
+        let payload = opened.encode().map_err(|source| JournalError::Content {
             path: path.clone(),
             at: 0,
             source,

@@ -18,7 +18,7 @@ use crate::budget::Budget;
 use crate::event::Batch;
 use crate::fanout::Ledger;
 use crate::state_dir::StateDir;
-use crate::stream::{Confirmer, ReplicationStream, Source};
+use crate::stream::{Confirmer, Source};
 use crate::timestamp::Timestamp;
 
 pub use control::{ControlError, ask_status};
@@ -60,14 +60,14 @@ impl Monitor {
 
     pub(crate) fn attach(
         &self,
-        stream: &ReplicationStream,
+        confirmer: Confirmer,
         ledger: &Ledger,
         source: &Source,
         budget: &Budget,
     ) {
         let attached = Attached {
             source: source.clone(),
-            confirmer: stream.confirmer(),
+            confirmer,
             ledger: ledger.clone(),
             budget: budget.clone(),
         };

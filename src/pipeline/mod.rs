@@ -13,6 +13,7 @@
 //! ```
 
 mod bookkeeper;
+mod changes;
 mod error;
 mod run;
 mod wire_thread;
@@ -25,6 +26,7 @@ use crate::codec::EventFormat;
 use crate::fanout::LaneSettings;
 use crate::monitor::{Monitor, Status, Stopped};
 use crate::name::SinkName;
+use crate::recording::Replay;
 use crate::shutdown::Shutdown;
 use crate::sink::{BoxSink, Sink};
 use crate::stream::Source;
@@ -200,6 +202,21 @@ impl Pipeline {
     pub async fn run(self, shutdown: Shutdown) -> Result<()> {
         self.check()?;
         run::run(self, shutdown).await
+    }
+
+    /// Feed a recording to the sinks instead, with no server and without the state directory, and
+    /// end when it is proven. Each sink goes on from where it says that it stands; one that holds
+    /// nothing takes all of it.
+    ///
+    /// # Errors
+    /// What is wrong with the recording ([`JournalError`](crate::journal::JournalError)); a sink
+    /// that gave up, or that stands before the recording begins.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts; the recording is only read.
+    pub async fn replay(self, recording: Replay, shutdown: Shutdown) -> Result<()> {
+        self.check()?;
+        run::replay(self, recording, shutdown).await
     }
 
     fn check(&self) -> Result<()> {

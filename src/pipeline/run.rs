@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use futures_core::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle, JoinSet};
 use tokio::time::Instant;
 
 use super::bookkeeper::Bookkeeper;
+use super::changes::Changes;
 use super::error::PipelineError;
 use super::wire_thread::WireThread;
 use super::{CHECKPOINT, Member, PREPARED, Pipeline, SPILL};
@@ -24,7 +24,8 @@ use crate::fanout::{
     FanOut, Lane, LaneError, LaneParts, LaneSender, LaneStatus, Ledger, LedgerMember,
 };
 use crate::monitor::Monitor;
-use crate::name::SinkName;
+use crate::name::{SinkName, SlotName};
+use crate::recording::Replay;
 use crate::shutdown::Shutdown;
 use crate::sink::OpenContext;
 use crate::state_dir::StateDir;
@@ -62,18 +63,18 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
         stream = connecting => stream?,
         () = shutdown.drain() => return Ok(()),
     };
-    let known: Vec<SinkName> =
-        checkpointer.saved().map(|saved| saved.sinks.keys().cloned().collect()).unwrap_or_default();
     let first = first_checkpoint(checkpointer.saved(), &source, &stream, &sinks);
     checkpointer.begin(first).await.map_err(Error::from)?;
     let control = monitor.serve(&state)?;
     let status_interval = source.status_interval;
-    let mut running =
-        Running::assemble(stream, &source, sinks, (&checkpointer, &known), &budget, drain_timeout);
+    let confirmer = stream.confirmer();
+    let changes = Changes::Live(Box::new(stream));
+    let parts = Parts { changes, slot: source.slot().clone(), sinks, drain_timeout };
+    let known = checkpointer.saved().map(|saved| saved.sinks.clone()).unwrap_or_default();
+    let mut running = Running::assemble(parts, &known, &budget);
     let ledger = Ledger::new(running.members.clone(), quorum);
-    monitor.attach(&running.stream, &ledger, &source, &budget);
+    monitor.attach(confirmer.clone(), &ledger, &source, &budget);
     let (finished_in, finished) = watch::channel(false);
-    let confirmer = running.stream.confirmer();
     let bookkeeper = Bookkeeper {
         ledger,
         checkpointer,
@@ -87,9 +88,24 @@ pub(super) async fn run(pipeline: Pipeline, mut shutdown: Shutdown) -> Result<()
     let settled = running.settle(ended, &mut shutdown).await;
     finished_in.send_replace(true);
     let saved = bookkeeper.join().await;
-    running.stream.finish().await;
+    running.changes.finish().await;
     drop(control);
     settled.and(saved)
+}
+
+/// Feed a recording to the sinks, each as one that nothing is known of, and prove it all.
+pub(super) async fn replay(
+    pipeline: Pipeline,
+    replay: Replay,
+    mut shutdown: Shutdown,
+) -> Result<()> {
+    let Pipeline { drain_timeout, sinks, monitor, .. } = pipeline;
+    let (slot, budget) = (replay.slot().clone(), replay.budget().clone());
+    let changes = Changes::Recorded(Box::new(replay));
+    let parts = Parts { changes, slot, sinks, drain_timeout };
+    let mut running = Running::assemble(parts, &BTreeMap::new(), &budget);
+    let ended = running.serve(&mut shutdown, &monitor).await;
+    running.settle(ended, &mut shutdown).await
 }
 
 /// Where the checkpoint says to go on.
@@ -151,9 +167,17 @@ fn first_checkpoint(
 
 type LaneResult = Result<(), LaneError>;
 
-/// A pipeline's stream and lanes while they run.
+/// What is put together to run.
+struct Parts {
+    changes: Changes,
+    slot: SlotName,
+    sinks: Vec<Member>,
+    drain_timeout: Duration,
+}
+
+/// A pipeline's changes and lanes while they run.
 struct Running {
-    stream: ReplicationStream,
+    changes: Changes,
     fan_out: Option<FanOut>,
     lanes: JoinSet<(SinkName, LaneResult)>,
     members: Vec<LedgerMember>,
@@ -167,6 +191,8 @@ enum Stop {
     Drain,
     /// It was asked to let go.
     Abort,
+    /// There is nothing more: prove, however long that takes.
+    Ended,
     /// The stream is over; what was handed out can still be proven.
     Stream(Error),
     /// A required sink gave up.
@@ -174,15 +200,10 @@ enum Stop {
 }
 
 impl Running {
-    fn assemble(
-        stream: ReplicationStream,
-        source: &Source,
-        sinks: Vec<Member>,
-        (checkpointer, known): (&Checkpointer, &[SinkName]),
-        budget: &Budget,
-        drain_timeout: Duration,
-    ) -> Self {
-        let start = stream.handed_out();
+    /// `known` says how far sinks are; of others nothing is known.
+    fn assemble(parts: Parts, known: &BTreeMap<SinkName, SinkProgress>, budget: &Budget) -> Self {
+        let Parts { changes, slot, sinks, drain_timeout } = parts;
+        let start = changes.handed_out();
         let (rewind_in, rewind) = mpsc::channel(1);
         let mut lanes = JoinSet::new();
         let (mut members, mut senders) = (Vec::new(), Vec::new());
@@ -190,17 +211,14 @@ impl Running {
         let best_effort = sinks.iter().filter(|member| !member.required).count();
         for member in sinks {
             let Member { name, required, settings, format, sink } = member;
-            let entry = checkpointer.saved().and_then(|saved| saved.sinks.get(&name).copied());
+            let is_new = !known.contains_key(&name);
+            let entry = known.get(&name).copied();
             let entry = entry.unwrap_or(SinkProgress { cursor: start, data_end: None });
-            let is_new = !known.contains(&name);
             let (status, status_out) =
                 watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
             let (parcels_in, parcels) = mpsc::channel(budget.limit() / PARCEL_BYTES_MIN + 64);
             let held = Arc::new(AtomicUsize::new(0));
-            let lineage = stream
-                .lineage()
-                .unwrap_or_else(|| Arc::new(crate::Lineage::single(stream.identity())));
-            let mut context = OpenContext::new(name.clone(), source.slot().clone(), lineage);
+            let mut context = OpenContext::new(name.clone(), slot.clone(), changes.lineage());
             context.share_encoding =
                 format.is_some_and(|it| formats.iter().filter(|other| **other == it).count() > 1);
             let parts = LaneParts {
@@ -223,7 +241,7 @@ impl Running {
             lanes.spawn(async move { (name, Lane::new(parts).run().await) });
         }
         let fan_out = Some(FanOut::new(senders));
-        Self { stream, fan_out, lanes, members, rewind, drain_timeout }
+        Self { changes, fan_out, lanes, members, rewind, drain_timeout }
     }
 
     /// Hand batches to the lanes until there is a reason to stop.
@@ -242,9 +260,9 @@ impl Running {
                     }
                 }
                 Some(()) = self.rewind.recv() => Next::Rewind,
-                batch = next_batch(&mut self.stream) => match batch {
+                batch = self.changes.next() => match batch {
                     Ok(Some(batch)) => Next::Batch(batch),
-                    Ok(None) => return Stop::Drain,
+                    Ok(None) => return Stop::Ended,
                     Err(error) => return Stop::Stream(error),
                 },
                 () = tokio::time::sleep(IDLE_RETRY), if has_idle => Next::Idle,
@@ -260,22 +278,25 @@ impl Running {
     }
 
     async fn hand_over(&mut self, next: Next, shutdown: &mut Shutdown) -> Option<Stop> {
-        let Self { fan_out: Some(fan_out), lanes, stream, drain_timeout, .. } = self else {
+        let Self { fan_out: Some(fan_out), lanes, changes, drain_timeout, .. } = self else {
             return None;
         };
+        if matches!(next, Next::Rewind)
+            && let Err(error) = changes.rewind().await
+        {
+            return Some(Stop::Stream(error));
+        }
         let mut drain_asked = shutdown.clone();
         let deadline = async {
             drain_asked.drain().await;
             tokio::time::sleep(*drain_timeout).await;
         };
+        let from = changes.handed_out();
         let send = async {
             match next {
                 Next::Batch(batch) => fan_out.send(batch).await,
                 Next::Idle => fan_out.send_idle().await,
-                Next::Rewind => {
-                    stream.rewind();
-                    fan_out.rewound(stream.handed_out()).await
-                }
+                Next::Rewind => fan_out.rewound(from).await,
             }
         };
         tokio::select! {
@@ -309,6 +330,15 @@ impl Running {
     /// Bring what was handed out to its end, as far as the reason to stop allows.
     async fn settle(&mut self, stop: Stop, shutdown: &mut Shutdown) -> Result<()> {
         let by = Instant::now() + self.drain_timeout;
+        let mut drain_asked = shutdown.clone();
+        let (has_ended, grace) = (matches!(stop, Stop::Ended), self.drain_timeout);
+        let deadline = async move {
+            if has_ended {
+                drain_asked.drain().await;
+                return tokio::time::sleep(grace).await;
+            }
+            tokio::time::sleep_until(by).await;
+        };
         let outcome = match stop {
             Stop::Abort => {
                 let late = self.late_sinks();
@@ -320,12 +350,14 @@ impl Running {
                 let read_on = self.read_to_commit(shutdown);
                 tokio::time::timeout_at(by, read_on).await.unwrap_or(Ok(()))
             }
+            Stop::Ended => Ok(()),
             Stop::Stream(error) | Stop::Lane(error) => Err(error),
         };
         // The lanes prove what they have and end.
         self.fan_out = None;
         let ended = tokio::select! {
-            ended = tokio::time::timeout_at(by, join_all(&mut self.lanes)) => ended.ok(),
+            ended = join_all(&mut self.lanes) => Some(ended),
+            () = deadline => None,
             () = shutdown.abort() => None,
         };
         match (outcome, ended) {
@@ -345,9 +377,9 @@ impl Running {
 
     /// Where part of a transaction was handed out, hand out the rest.
     async fn read_to_commit(&mut self, shutdown: &mut Shutdown) -> Result<()> {
-        while self.stream.in_transaction() {
+        while self.changes.in_transaction() {
             let batch = tokio::select! {
-                batch = next_batch(&mut self.stream) => batch?,
+                batch = self.changes.next() => batch?,
                 () = shutdown.abort() => return Ok(()),
             };
             let (Some(batch), Some(fan_out)) = (batch, self.fan_out.as_mut()) else {
@@ -361,7 +393,7 @@ impl Running {
     }
 
     fn late_sinks(&self) -> Vec<SinkName> {
-        let handed_out = self.stream.handed_out();
+        let handed_out = self.changes.handed_out();
         let late = |member: &&LedgerMember| {
             member.required && member.status.borrow().progress.cursor < handed_out
         };
@@ -373,10 +405,6 @@ enum Next {
     Batch(Batch),
     Idle,
     Rewind,
-}
-
-async fn next_batch(stream: &mut ReplicationStream) -> Result<Option<Batch>> {
-    std::future::poll_fn(|cx| std::pin::Pin::new(&mut *stream).poll_next(cx)).await.transpose()
 }
 
 async fn join_all(lanes: &mut JoinSet<(SinkName, LaneResult)>) -> Result<()> {

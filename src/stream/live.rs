@@ -7,12 +7,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::confirmer::Shared;
 use super::connection::Connection;
 use super::error::StreamError;
-use super::hold::{Hold, HoldError};
+use super::hold::{Hold, HoldError, hold_of};
 use super::source::{Source, WireFormat};
-use crate::event::{Batch, Chunk};
-use crate::net::{DriverError, Feed, Format};
+use super::tap::{Tap, Tapped};
+use crate::event::{Batch, CatalogEntry, Chunk};
+use crate::net::{DriverError, Feed, Format, Streaming};
 use crate::session::{Assembler, AssemblerOptions, HandedOut, SessionError};
 use crate::wire::{DecodeError, SqlState};
 use crate::{Error, ErrorKind};
@@ -24,6 +26,8 @@ pub(super) struct Live {
     pub(super) assembler: Assembler,
     /// Where streamed transactions wait for their commit; none when nothing is streamed.
     hold: Option<Hold>,
+    /// Keeps the frames for whoever records them.
+    tap: Option<Tap>,
     /// A publication may be gone: what comes now may lack its changes.
     in_doubt: bool,
     /// Wakes us for idle progress that came too soon after the last.
@@ -65,17 +69,28 @@ pub(super) struct Idle {
     pub(super) gap: Duration,
 }
 
+/// What a connection has of its stream.
+#[derive(Clone, Copy)]
+pub(super) struct Shares<'a> {
+    pub(super) shared: &'a Shared,
+    /// Whether large transactions are sent while they run.
+    pub(super) streaming: Streaming,
+}
+
 impl Live {
     pub(super) fn new(
         connection: Connection,
         source: &Source,
         handed: HandedOut,
-        hold: Option<Hold>,
+        shares: Shares<'_>,
     ) -> Box<Self> {
+        let Shares { shared, streaming } = shares;
+        let hold = hold_of(source, shared, streaming, connection.prepared.as_ref());
+        let tap = source.tapped.then(|| Tap::new(&connection, source, streaming));
         let options =
             AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
         let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
-        Box::new(Self { connection, assembler, hold, in_doubt: false, idle_at: None })
+        Box::new(Self { connection, assembler, hold, tap, in_doubt: false, idle_at: None })
     }
 
     pub(super) fn poll_next(
@@ -84,35 +99,21 @@ impl Live {
         source: &Source,
         idle: Idle,
     ) -> Poll<Next> {
-        let mut ended = false;
+        let (mut ended, mut full) = (false, false);
         // A batch that would hold nothing but a change kept back is no batch yet, whatever its
         // size.
-        while !self.in_doubt
+        while !(self.in_doubt || full)
             && (self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events())
         {
             match self.poll_input(cx) {
-                Poll::Ready(Ok(Input::Frames(chunk))) => {
-                    if let Err(error) = self.assembler.push(chunk) {
-                        return Poll::Ready(not_allowed(error));
-                    }
-                }
-                Poll::Ready(Ok(Input::ChangeFollows)) => {
-                    self.assembler.change_follows();
-                    if self.assembler.has_events() {
-                        break;
-                    }
-                }
-                Poll::Ready(Ok(Input::MessageFollows)) => {
-                    // Two large ones cannot be had at once, wanted or not.
-                    if self.connection.budget.is_large(self.assembler.held_bytes()) {
-                        self.assembler.change_follows();
-                    }
-                }
-                Poll::Ready(Ok(Input::PublicationInDoubt)) => self.in_doubt = true,
                 Poll::Ready(Ok(Input::Ended)) => {
                     ended = true;
                     break;
                 }
+                Poll::Ready(Ok(input)) => match self.take_in(input, source) {
+                    Ok(is_full) => full = is_full,
+                    Err(error) => return Poll::Ready(not_allowed(error)),
+                },
                 Poll::Ready(Err(error)) => return Poll::Ready(not_held(error)),
                 Poll::Pending => break,
             }
@@ -122,6 +123,11 @@ impl Live {
         }
         if let Some(next) = self.batch() {
             return Poll::Ready(next);
+        }
+        if full && self.has_tapped() {
+            let lineage = Arc::clone(&self.connection.lineage);
+            let nothing = Batch::nothing(lineage, self.assembler.handed_out().end);
+            return Poll::Ready(Next::Batch(nothing));
         }
         if std::mem::take(&mut self.in_doubt) {
             return Poll::Ready(Next::Doubt);
@@ -155,6 +161,51 @@ impl Live {
         Some(Next::Batch(batch))
     }
 
+    /// Take `input` in; whether it is time to hand out what there is.
+    fn take_in(&mut self, input: Input, source: &Source) -> Result<bool, DecodeError> {
+        Ok(match input {
+            Input::Frames(chunk) => {
+                if let Some(tap) = &mut self.tap {
+                    tap.push(&chunk);
+                }
+                self.assembler.push(chunk)?;
+                self.tap.as_ref().is_some_and(|tap| tap.bytes() >= source.batch_bytes)
+            }
+            Input::ChangeFollows => {
+                self.assembler.change_follows();
+                self.assembler.has_events() || self.has_tapped()
+            }
+            Input::MessageFollows => {
+                // Two large ones cannot be had at once, wanted or not.
+                if self.connection.budget.is_large(self.assembler.held_bytes()) {
+                    self.assembler.change_follows();
+                }
+                self.has_tapped()
+            }
+            Input::PublicationInDoubt => {
+                self.in_doubt = true;
+                false
+            }
+            Input::Ended => false,
+        })
+    }
+
+    /// What the catalogue says of the tables that were asked about.
+    pub(super) fn catalogued(&mut self, entries: Vec<CatalogEntry>) {
+        if let Some(tap) = &mut self.tap {
+            let asked = self.assembler.undescribed().iter().map(|relation| relation.oid);
+            tap.answered(asked.zip(entries.iter().cloned()));
+        }
+        self.assembler.catalogued(entries);
+    }
+
+    /// The frames to record of what was handed out.
+    pub(super) fn release_tapped(&mut self, out: &mut Vec<Tapped>) {
+        if let Some(tap) = &mut self.tap {
+            tap.release(out);
+        }
+    }
+
     /// What comes next: out of the hold as long as that has something to do, then off the wire.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, HoldError>> {
         loop {
@@ -176,6 +227,11 @@ impl Live {
                 (None, _) => Input::Ended,
             }));
         }
+    }
+
+    /// Whether there are frames to record.
+    fn has_tapped(&self) -> bool {
+        self.tap.as_ref().is_some_and(|tap| tap.bytes() > 0)
     }
 
     /// Whether values come in binary and might as well come in text.

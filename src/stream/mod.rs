@@ -33,6 +33,7 @@ mod opening;
 mod prepared;
 mod source;
 mod spill;
+mod tap;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -64,10 +65,10 @@ pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
 use connection::{Answer, Attempt, Connection, answered};
-use hold::hold_of;
-use live::{Idle, Live, Next};
+use live::{Idle, Live, Next, Shares};
 use opening::{AbortOnDrop, first_connection};
 use prepared::PreparedTransactions;
+pub(crate) use tap::Tapped;
 
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
@@ -117,6 +118,8 @@ pub struct ReplicationStream {
     in_use_since: Option<Instant>,
     idle_gap: Duration,
     last_idle: Option<Instant>,
+    /// What is to be recorded of what was handed out.
+    tapped: Vec<Tapped>,
 }
 
 #[derive(Debug)]
@@ -202,11 +205,11 @@ impl ReplicationStream {
         let identity = connection.lineage.identity();
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
         let idle_gap = IDLE_GAP.min(source.status_interval / 2);
-        let hold = hold_of(&source, &shared, streaming, connection.prepared.as_ref());
+        let shares = Shares { shared: &shared, streaming };
         Ok(Self {
             identity,
             created: connection.created,
-            state: State::Streaming(Live::new(connection, &source, handed, hold)),
+            state: State::Streaming(Live::new(connection, &source, handed, shares)),
             source,
             shared,
             runtime: start.runtime,
@@ -218,6 +221,7 @@ impl ReplicationStream {
             in_use_since: None,
             idle_gap,
             last_idle: None,
+            tapped: Vec::new(),
         })
     }
 
@@ -317,9 +321,8 @@ impl ReplicationStream {
                             self.shared.timeline.store(timeline, Ordering::Release);
                             self.in_use_since = None;
                             let (source, handed) = (&self.source, self.handed);
-                            let prepared = connection.prepared.as_ref();
-                            let hold = hold_of(source, &self.shared, self.streaming, prepared);
-                            let live = Live::new(connection, source, handed, hold);
+                            let shares = Shares { shared: &self.shared, streaming: self.streaming };
+                            let live = Live::new(connection, source, handed, shares);
                             self.state = State::Streaming(live);
                         }
                         Err(error) => self.retry(error)?,
@@ -328,6 +331,7 @@ impl ReplicationStream {
                 State::Streaming(live) => match ready!(live.poll_next(cx, &self.source, idle)) {
                     Next::Batch(batch) => {
                         self.handed = live.assembler.handed_out();
+                        live.release_tapped(&mut self.tapped);
                         self.backoff.reset();
                         return Poll::Ready(Ok(Some(self.hand_out(batch))));
                     }
@@ -363,11 +367,14 @@ impl ReplicationStream {
         let State::Verifying(_, _, verdict) = &mut self.state else { return Poll::Ready(Ok(None)) };
         let verdict = ready!(verdict.0.as_mut().poll(cx));
         let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Verifying(live, batch, _) = state else { return Poll::Ready(Ok(None)) };
+        let State::Verifying(mut live, batch, _) = state else { return Poll::Ready(Ok(None)) };
         if let Err(error) = verdict {
             return Poll::Ready(self.retry(error).map(|()| None));
         }
         self.handed = live.assembler.handed_out();
+        if batch.is_some() {
+            live.release_tapped(&mut self.tapped);
+        }
         self.state = State::Streaming(live);
         Poll::Ready(Ok(batch.map(|batch| {
             self.last_idle = Some(Instant::now());
@@ -381,7 +388,7 @@ impl ReplicationStream {
         let State::Describing(mut live, _) = state else { return Ok(()) };
         match answer {
             Ok(entries) => {
-                live.assembler.catalogued(entries);
+                live.catalogued(entries);
                 self.state = State::Streaming(live);
                 Ok(())
             }

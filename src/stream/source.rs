@@ -37,6 +37,7 @@ pub struct Source {
     pub(crate) spill: Option<SpillSettings>,
     pub(crate) two_phase: bool,
     pub(crate) prepared: Option<PathBuf>,
+    pub(crate) tapped: bool,
 }
 
 /// How values are sent.
@@ -95,6 +96,7 @@ impl Source {
             spill: None,
             two_phase: false,
             prepared: None,
+            tapped: false,
         }
     }
 
@@ -211,6 +213,12 @@ impl Source {
     /// its state directory.
     pub fn prepared(mut self, directory: impl Into<PathBuf>) -> Self {
         self.prepared = Some(directory.into());
+        self
+    }
+
+    /// Keep the frames for whoever records them.
+    pub(crate) fn tapped(mut self) -> Self {
+        self.tapped = true;
         self
     }
 

@@ -6,15 +6,15 @@ use tokio_postgres::Client;
 use crate::support::{Primary, Server};
 
 /// The last row, which ends a reading.
-pub(super) const LAST: &str = "the last row";
+pub(crate) const LAST: &str = "the last row";
 
 /// A server that streams whatever exceeds 64 kB.
-pub(super) fn primary() -> Primary {
+pub(crate) fn primary() -> Primary {
     primary_on(Server::wanted().unwrap_or_else(|missing| panic!("{missing}")))
 }
 
 /// The same of these server programs.
-pub(super) fn primary_on(server: Server) -> Primary {
+pub(crate) fn primary_on(server: Server) -> Primary {
     let builder = Primary::builder().setting("logical_decoding_work_mem", "64kB");
     let primary = builder.start_on(server);
     primary.sql(
@@ -52,7 +52,7 @@ pub(super) async fn savepoint(client: &Client) {
     client.batch_execute(&script).await.unwrap();
 }
 
-pub(super) async fn tell(primary: &Primary) {
+pub(crate) async fn tell(primary: &Primary) {
     let client = primary.client().await;
     savepoint(&client).await;
     nested(&client).await;
@@ -63,7 +63,7 @@ pub(super) async fn tell(primary: &Primary) {
     end(&client).await;
 }
 
-pub(super) async fn end(client: &Client) {
+pub(crate) async fn end(client: &Client) {
     let last = format!("insert into late values (1000000, '{LAST}')");
     client.batch_execute(&last).await.unwrap();
 }

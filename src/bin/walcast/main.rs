@@ -12,6 +12,8 @@ mod grid;
 mod human;
 mod logs;
 mod paint;
+mod record;
+mod replay;
 mod run;
 mod runtime;
 mod slot;
@@ -47,6 +49,8 @@ enum Command {
     Check(check::Args),
     Status(status::Args),
     Slot(slot::Args),
+    Record(record::Args),
+    Replay(replay::Args),
     Config(config::Args),
     Completions(completions::Args),
 }
@@ -62,6 +66,8 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Status(args) => status::run(args),
         Command::Slot(args) => slot::run(args),
+        Command::Record(args) => record::run(args),
+        Command::Replay(args) => replay::run(args),
         Command::Config(args) => config::run(&args),
         Command::Completions(args) => completions::run(&args),
     };

@@ -1,9 +1,10 @@
-//! What `check` and `status` look at: a config file, or a server by its URL.
+//! What a command is pointed at: a config file, a server by its URL, a slot.
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use walcast::Secret;
+use walcast::{Secret, SlotName};
 
 /// A config file or a connection string.
 #[derive(Debug, Clone)]
@@ -32,6 +33,14 @@ impl FromStr for Target {
 /// complaint would repeat it, password and all; connecting says what is wrong with it instead.
 pub(crate) fn parse_url(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
+}
+
+/// A name for a temporary slot that no other slot has: the last one of ours may not be gone yet.
+/// `command` is a short word in lower case.
+pub(crate) fn temporary_slot(command: &str) -> SlotName {
+    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+    SlotName::new(format!("walcast_{command}_{}_{nanos:x}", std::process::id()))
+        .expect("lower-case letters, digits and underscores, and shorter than 63 bytes")
 }
 
 #[cfg(test)]

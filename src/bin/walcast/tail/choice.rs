@@ -9,7 +9,7 @@ use walcast::{Lsn, Position, TablePattern, TablePatternError};
 
 /// One item of `--tables`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// `*`: every table.
     Every,
     /// `public.orders` or `shop.*`.
@@ -34,7 +34,7 @@ impl fmt::Display for Wanted {
 }
 
 /// What a publication for these tables has; none is made for an empty list.
-pub(super) fn to_publish(tables: &[Wanted]) -> PublicationTables {
+pub(crate) fn to_publish(tables: &[Wanted]) -> PublicationTables {
     if tables.is_empty() {
         return PublicationTables::Never;
     }
@@ -55,7 +55,7 @@ fn patterns(tables: &[Wanted]) -> Option<Vec<TablePattern>> {
 
 /// Which events are printed, batch after batch.
 #[derive(Debug)]
-pub(super) struct Choice {
+pub(crate) struct Choice {
     /// Empty for every table.
     tables: Vec<TablePattern>,
     /// Transactions that commit from here on are left out, and end it.
@@ -66,33 +66,33 @@ pub(super) struct Choice {
 
 /// What is printed of one batch.
 #[derive(Debug)]
-pub(super) struct Chosen {
+pub(crate) struct Chosen {
     /// For each event, transaction bounds included, whether it is printed; shorter than the batch
     /// when the end comes before the batch's.
-    pub(super) picks: Vec<bool>,
+    pub(crate) picks: Vec<bool>,
     /// Up to where everything wanted is printed once this is; `None` for no further than before.
-    pub(super) complete: Option<Lsn>,
+    pub(crate) complete: Option<Lsn>,
     /// Nothing comes after this.
-    pub(super) ends: bool,
+    pub(crate) ends: bool,
 }
 
 impl Choice {
-    pub(super) fn new(tables: &[Wanted], until: Option<Lsn>, limit: Option<u64>) -> Self {
+    pub(crate) fn new(tables: &[Wanted], until: Option<Lsn>, limit: Option<u64>) -> Self {
         Self { tables: patterns(tables).unwrap_or_default(), until, left: limit }
     }
 
     /// Whether events of some tables are left out.
-    pub(super) fn is_filter(&self) -> bool {
+    pub(crate) fn is_filter(&self) -> bool {
         !self.tables.is_empty()
     }
 
     /// Whether nothing more is printed once everything before `end` is.
-    pub(super) fn ends_at(&self, end: Lsn) -> bool {
+    pub(crate) fn ends_at(&self, end: Lsn) -> bool {
         self.left == Some(0) || self.until.is_some_and(|until| end >= until)
     }
 
     /// Choose from the next batch.
-    pub(super) fn of(&mut self, batch: &Batch) -> Chosen {
+    pub(crate) fn of(&mut self, batch: &Batch) -> Chosen {
         let mut picks = Vec::with_capacity(batch.len());
         let mut complete = None;
         for event in batch.events() {

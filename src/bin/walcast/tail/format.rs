@@ -5,7 +5,6 @@ use std::str::FromStr;
 use walcast::codec::EventFormat;
 use walcast::codec::cloudevents::CloudEventsOptions;
 use walcast::codec::debezium::{DebeziumOptions, Decimals, TimePrecision};
-use walcast::net::ConnectConfig;
 use walcast::{Error, ErrorKind};
 
 /// How events are printed.
@@ -17,8 +16,24 @@ pub(crate) enum Format {
     Pretty,
 }
 
+/// How events are printed, as the command line says it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FormatArgs {
+    /// How events are printed: json, pretty, debezium, cloudevents or wal2json; when not given,
+    /// pretty on a terminal and json elsewhere
+    #[arg(long, value_parser = parse)]
+    format: Option<Format>,
+    /// Options of --format debezium, separated by commas: name=, database=, placeholder=,
+    /// decimals=precise|string|double, time=adaptive|microseconds|iso, tombstones, transactions
+    #[arg(long, value_delimiter = ',', value_name = "OPTION[=VALUE]")]
+    debezium: Vec<DebeziumOption>,
+    /// The source of --format cloudevents, a URI reference
+    #[arg(long, value_name = "URI")]
+    cloudevents_source: Option<String>,
+}
+
 /// Reads `--format`.
-pub(super) fn parse(text: &str) -> Result<Format, &'static str> {
+fn parse(text: &str) -> Result<Format, &'static str> {
     Ok(Format::Lines(match text {
         "pretty" => return Ok(Format::Pretty),
         "json" => EventFormat::Json,
@@ -80,12 +95,12 @@ struct OtherFormat {
     format: &'static str,
 }
 
-impl super::Args {
-    /// The format that was asked for, with its options.
+impl FormatArgs {
+    /// The format that was asked for, with its options, for changes of this database.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for an option of another format.
-    pub(super) fn format(&self, connect: &ConnectConfig) -> Result<Option<Format>, Error> {
+    pub(crate) fn format(&self, database: &str) -> Result<Option<Format>, Error> {
         let mut format = self.format.clone();
         let misused = |option, format| {
             let fix = format!("add --format {format}, or leave {option} out");
@@ -104,7 +119,7 @@ impl super::Args {
             self.debezium.iter().cloned().for_each(|option| option.set(options));
         }
         Ok(format.map(|format| match format {
-            Format::Lines(format) => Format::Lines(format.in_database(connect.database())),
+            Format::Lines(format) => Format::Lines(format.in_database(database)),
             Format::Pretty => Format::Pretty,
         }))
     }

@@ -17,7 +17,7 @@ use super::choice::Chosen;
 
 /// Prints batches as lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     encoder: Encoder,
     /// Whether events may be left out from the middle of a transaction.
     filters: bool,

@@ -14,7 +14,7 @@ use std::future::poll_fn;
 use std::io::IsTerminal;
 use std::num::NonZeroU64;
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use futures_core::Stream as _;
 use walcast::codec::EventFormat;
@@ -24,13 +24,15 @@ use walcast::publication::PublicationTables;
 use walcast::stream::StreamError;
 use walcast::{Error, Lsn, PublicationName, ReplicationStream, Secret, SlotName, Source};
 
-use self::choice::{Choice, Chosen, Wanted, to_publish};
-use self::format::{DebeziumOption, Format};
+pub(crate) use self::choice::{Choice, Wanted};
+use self::choice::{Chosen, to_publish};
+pub(crate) use self::format::{Format, FormatArgs};
 use self::lines::Lines;
 use self::pretty::Pretty;
 use crate::exit::Exit;
 use crate::paint::Paint;
 use crate::runtime::{Stop, block_on, write_out};
+use crate::target::temporary_slot;
 
 /// How long a write in progress may take once the end is wanted.
 const LAST_WRITE: Duration = Duration::from_secs(1);
@@ -63,17 +65,8 @@ pub(crate) struct Args {
     /// Only these tables: schema.table, schema.* or * for all, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     tables: Vec<Wanted>,
-    /// How events are printed: json, pretty, debezium, cloudevents or wal2json; when not given,
-    /// pretty on a terminal and json elsewhere
-    #[arg(long, value_parser = format::parse)]
-    format: Option<Format>,
-    /// Options of --format debezium, separated by commas: name=, database=, placeholder=,
-    /// decimals=precise|string|double, time=adaptive|microseconds|iso, tombstones, transactions
-    #[arg(long, value_delimiter = ',', value_name = "OPTION[=VALUE]")]
-    debezium: Vec<DebeziumOption>,
-    /// The source of --format cloudevents, a URI reference
-    #[arg(long, value_name = "URI")]
-    cloudevents_source: Option<String>,
+    #[command(flatten)]
+    format: FormatArgs,
     /// What to do when the connection of a temporary slot breaks
     #[arg(long, value_enum, default_value_t, conflicts_with = "slot")]
     on_disconnect: OnDisconnect,
@@ -132,7 +125,7 @@ impl<'a> Tail<'a> {
         if choice.ends_at(start) {
             tracing::warn!(%start, "nothing lies between where the slot begins and the end asked for");
         }
-        let printer = Printer::new(args.format(&connect)?, choice.is_filter());
+        let printer = Printer::new(args.format.format(connect.database())?, choice.is_filter());
         Ok(Self { args, connect, choice, printer, stream })
     }
 
@@ -208,16 +201,9 @@ fn source(args: &Args, connect: &ConnectConfig) -> Source {
     let with = |slot| Source::with(connect.clone(), slot, args.publication.clone());
     match &args.slot {
         Some(slot) => with(slot.clone()).create_slot(args.create),
-        None => with(temporary_name()).temporary_slot(true),
+        None => with(temporary_slot("tail")).temporary_slot(true),
     }
     .create_publication(tables)
-}
-
-/// A name that no other slot has: the last one of ours may not be gone yet.
-fn temporary_name() -> SlotName {
-    let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-    SlotName::new(format!("walcast_tail_{}_{nanos:x}", std::process::id()))
-        .expect("lower-case letters, digits and underscores, and shorter than 63 bytes")
 }
 
 /// Connect with another temporary slot, for as long as that may work.
@@ -239,13 +225,13 @@ async fn next(stream: &mut ReplicationStream) -> Option<Result<Batch, Error>> {
 }
 
 /// How batches become text.
-enum Printer {
+pub(crate) enum Printer {
     Lines(Box<Lines>),
     Pretty(Pretty),
 }
 
 impl Printer {
-    fn new(format: Option<Format>, filters: bool) -> Self {
+    pub(crate) fn new(format: Option<Format>, filters: bool) -> Self {
         let terminal = std::io::stdout().is_terminal();
         let usual = if terminal { Format::Pretty } else { Format::Lines(EventFormat::default()) };
         match format.unwrap_or(usual) {
@@ -254,7 +240,12 @@ impl Printer {
         }
     }
 
-    fn print(&mut self, batch: &Batch, chosen: &Chosen, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(crate) fn print(
+        &mut self,
+        batch: &Batch,
+        chosen: &Chosen,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Error> {
         match self {
             Self::Lines(lines) => lines.print(batch, chosen, out)?,
             Self::Pretty(pretty) => {
@@ -267,7 +258,7 @@ impl Printer {
     }
 
     /// Append what was held back.
-    fn release(&mut self, out: &mut Vec<u8>) {
+    pub(crate) fn release(&mut self, out: &mut Vec<u8>) {
         if let Self::Lines(lines) = self {
             lines.release(out);
         }

@@ -21,7 +21,7 @@ const VALUE_CHARS_MAX: usize = 120;
 
 /// Prints batches for eyes.
 #[derive(Debug)]
-pub(super) struct Pretty {
+pub(crate) struct Pretty {
     types: TypeRegistry,
     paint: Paint,
     /// The commit LSN of the transaction whose block is open.
