@@ -35,7 +35,7 @@ const BINARY: &str = "proto_version '1', messages 'true', binary 'true'";
 const STREAMED: &str = "proto_version '2', messages 'true', streaming 'on'";
 const PREPARED: &str = "proto_version '3', messages 'true', streaming 'on', two_phase 'true'";
 
-const RECORDINGS: [Recording; 7] = [
+const RECORDINGS: [Recording; 9] = [
     Recording::new("changes_text", "changes", 14, "everything", |_| TEXT),
     Recording::new("changes_binary", "changes", 14, "plain", |_| BINARY),
     Recording::new("streamed_text", "streamed", 14, "everything", |_| STREAMED),
@@ -47,6 +47,8 @@ const RECORDINGS: [Recording; 7] = [
     Recording::new("prepared", "prepared", 15, "everything", |_| PREPARED),
     Recording::new("filtered", "filtered", 15, "filtered", |_| TEXT),
     Recording::new("generated", "generated", 18, "generated", |_| TEXT),
+    Recording::new("w1_text", "w1", 18, "bench", |_| TEXT),
+    Recording::new("w1_binary", "w1", 18, "bench", |_| BINARY),
 ];
 
 impl Recording {
@@ -264,6 +266,7 @@ async fn told(primary: &Primary) -> Vec<(Recording, Vec<u8>)> {
             "streamed" => story::streamed(primary).await,
             "prepared" => story::prepared(primary).await,
             "filtered" => story::filtered(primary).await,
+            "w1" => story::w1(primary).await,
             _ => story::generated(primary).await,
         }
         for recording in recordings {

@@ -25,6 +25,8 @@ pub(super) fn primary_on(server: Server) -> Primary {
              create publication generated for table made, marker
                 with (publish_generated_columns = stored)",
         );
+        primary.sql(include_str!("../../benches/workloads/w1.sql"));
+        primary.sql("create publication bench for table w1, marker");
     }
     primary
 }
@@ -288,4 +290,13 @@ pub(super) async fn generated(primary: &Primary) {
     run(client, "insert into made values (4), (5)").await;
     run(client, "update made set id = 6 where id = 5").await;
     last(client, 5).await;
+}
+
+/// The workload W1 in small: what benches measure with.
+pub(super) async fn w1(primary: &Primary) {
+    let client = &primary.client().await;
+    for call in ["gen_ins(100, 20)", "gen_upd(30, 10)", "gen_del(10, 10, 50)"] {
+        run(client, &format!("call {call}")).await;
+    }
+    last(client, 6).await;
 }
