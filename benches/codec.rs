@@ -54,7 +54,7 @@ impl Rows {
 
     fn write(&self, out: &mut Vec<u8>, rows: &[Row], value: impl Fn(&[u8]) -> Value<'_>) {
         for row in rows {
-            for ((key, value_type), bytes) in std::iter::zip(&self.keys, self.types).zip(row) {
+            for ((key, value_type), bytes) in std::iter::zip(&self.keys, &self.types).zip(row) {
                 out.extend_from_slice(key);
                 write_json(out, value_type, value(black_box(bytes))).expect("the rows are valid");
             }
@@ -95,7 +95,7 @@ fn row(number: u64) -> (Row, Row) {
     ];
     let text_of = |scalar: Scalar, bytes: &[u8]| {
         let mut out = Vec::new();
-        write_json(&mut out, scalar.into(), Value::Binary(bytes)).expect("the rows are valid");
+        write_json(&mut out, &scalar.into(), Value::Binary(bytes)).expect("the rows are valid");
         String::from_utf8(out).expect("JSON is text").trim_matches('"').to_owned()
     };
     let ts = text_of(Scalar::TimestampTz, &binary[4]).replace('T', " ").replace("+00:00", "+00");
@@ -233,7 +233,7 @@ fn bench_column(
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         out.clear();
         for row in form {
-            write_json(&mut out, rows.types[column], value(black_box(&row[column])))
+            write_json(&mut out, &rows.types[column], value(black_box(&row[column])))
                 .expect("the rows are valid");
         }
         black_box(&out);
@@ -247,7 +247,7 @@ fn float8_from_binary(bencher: Bencher<'_, '_>) {
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
         out.clear();
         for number in &numbers {
-            write_json(&mut out, Scalar::Float8.into(), Value::Binary(black_box(number)))
+            write_json(&mut out, &Scalar::Float8.into(), Value::Binary(black_box(number)))
                 .expect("eight bytes are a float");
         }
         black_box(&out);

@@ -2,9 +2,12 @@
 //! IDENTITY FULL, attribute numbers, what a database's own types are made of. It is used only while
 //! the catalogue still agrees with what the stream described.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt;
+use postgres_types::Kind;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use walcast::event::{Batch, Change, Event, Relation};
 use walcast::{ReplicationStream, Source, WireFormat};
@@ -266,4 +269,122 @@ async fn with_text_as_well() {
     let change = first(&batch);
     assert_eq!(change.relation().key_columns(), [0]);
     assert_eq!(change.new_row().unwrap().to_json().unwrap(), r#"{"id":7,"note":"x"}"#);
+}
+
+/// A composite's type changes under the tables that have it, and the stream says nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_composite_that_was_altered_is_raw_until_its_table_is_described_again() {
+    let primary = Primary::start();
+    let begin =
+        "drop table if exists t; drop type if exists pair; create type pair as (n int, t text);
+        create table t(id int primary key, p pair)";
+    primary.sql(&format!("{begin}; create publication p for table t"));
+    let changes = [
+        "insert into t values (1, (1, 'a'))",
+        "alter type pair add attribute x int; insert into t values (2, (2, 'b', 3))",
+        "alter table t add c int; insert into t values (3, (3, 'c', 4))",
+    ];
+    let shown = |events: &[Value]| -> Vec<Value> {
+        let pairs = events.iter().map(|event| event["new"]["p"].clone());
+        let raw = |pair: &Value| pair["type"] == "public.pair" && pair["binary"].is_string();
+        pairs.map(|pair| if raw(&pair) { json!("raw") } else { pair }).collect()
+    };
+    let (first, last) = (json!({"n": 1, "t": "a"}), json!({"n": 3, "t": "c", "x": 4}));
+    let in_time = events(&primary, &changes, Late::No).await;
+    assert_eq!(shown(&in_time), [first, json!("raw"), last.clone()]);
+    primary.sql(&format!("drop publication p; {begin}; create publication p for table t"));
+    // Asked late, the catalogue knows the type as it is now.
+    let late = events(&primary, &changes, Late::Yes).await;
+    assert_eq!(shown(&late), [json!("raw"), json!({"n": 2, "t": "b", "x": 3}), last]);
+}
+
+/// Where binary is insisted on, what has no decoder stops nothing and is not guessed at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_type_that_only_text_can_carry_is_raw_in_binary() {
+    let primary = Primary::start();
+    primary.sql("create table t(id int primary key, m money); create publication p for table t");
+    let expected = [
+        (WireFormat::Auto, r#"{"id":1,"m":"$1.50"}"#),
+        (WireFormat::Binary, r#"{"id":1,"m":{"oid":790,"binary":"\\x0000000000000096"}}"#),
+    ];
+    for (format, shown) in expected {
+        primary.sql("truncate t");
+        let mut stream = ReplicationStream::connect(low(&primary).format(format)).await.unwrap();
+        primary.sql("set lc_monetary = 'C'; insert into t values (1, '1.50')");
+        let batch = changes(&mut stream).await;
+        assert_eq!(first(&batch).new_row().unwrap().to_json().unwrap(), shown);
+        stream.confirmer().vouch_durable(batch.end()).unwrap();
+        stream.finish().await;
+    }
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Mood {
+    Fine,
+    Sad,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Pair {
+    n: Option<i32>,
+    moods: Vec<Option<Mood>>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Everything {
+    id: i32,
+    mood: Mood,
+    pair: Pair,
+    pairs: Vec<Pair>,
+    price: f64,
+    span: String,
+    tags: BTreeMap<String, Option<String>>,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_of_what_a_database_defines_are_read_as_rust_types() {
+    let primary = Primary::start();
+    primary.sql(
+        "create extension hstore; create type mood as enum ('fine', 'sad');
+         create type pair as (n int, moods mood[]); create domain price as numeric(8,2);
+         create domain num as int; create type textrange as range (subtype = text);
+         create table t(id num primary key, mood mood, pair pair, pairs pair[], price price,
+           span textrange, tags hstore);
+         create publication p for table t",
+    );
+    let pair = |n, moods: Vec<Option<Mood>>| Pair { n, moods };
+    for format in [WireFormat::Auto, WireFormat::Text] {
+        primary.sql("truncate t");
+        let mut stream = ReplicationStream::connect(low(&primary).format(format)).await.unwrap();
+        primary.sql(
+            "insert into t values (7, 'sad', (1, '{fine,NULL}'), array[(null, '{}')::pair], 1.5,
+               '[\"a \"\"b\",z)', 'k=>\"v \\\"w\", n=>NULL')",
+        );
+        let batch = changes(&mut stream).await;
+        let row = first(&batch).new_row().unwrap();
+        let expected = Everything {
+            id: 7,
+            mood: Mood::Sad,
+            pair: pair(Some(1), vec![Some(Mood::Fine), None]),
+            pairs: vec![pair(None, vec![])],
+            price: 1.5,
+            span: "[\"a \"\"b\",z)".to_owned(),
+            tags: [("k", Some("v \"w")), ("n", None)]
+                .map(|(key, value)| (key.to_owned(), value.map(str::to_owned)))
+                .into(),
+        };
+        assert_eq!(row.deserialize::<Everything>().unwrap(), expected);
+        assert_eq!(row.get::<i32>("id").unwrap(), 7);
+        let tags: HashMap<String, Option<String>> = row.get("tags").unwrap();
+        assert_eq!(tags["k"].as_deref(), Some("v \"w"));
+        let type_of = |name: &str| {
+            let place = row.relation().column_index(name).unwrap();
+            row.relation().postgres_type(place).unwrap()
+        };
+        assert_eq!(type_of("mood").kind(), &Kind::Enum(vec!["fine".into(), "sad".into()]));
+        assert!(matches!(type_of("pairs").kind(), Kind::Array(it) if it.name() == "pair"));
+        stream.confirmer().vouch_durable(batch.end()).unwrap();
+        stream.finish().await;
+    }
 }

@@ -34,9 +34,9 @@ pub async fn look_up(
     let types: BTreeSet<Oid> = used.map(|column| column.type_oid).collect();
     let (tables, types) =
         tokio::try_join!(tables::tables(client, relations), type_definitions(client, types))?;
-    let entry = |relation: &Arc<Relation>| CatalogEntry {
-        table: tables.get(&relation.oid).and_then(|table| table.entry(relation)),
-        types: part(&types, relation),
+    let entry = |relation: &Arc<Relation>| {
+        let table = tables.get(&relation.oid).and_then(|table| table.entry(relation));
+        CatalogEntry::new(table, part(&types, relation))
     };
     Ok(relations.iter().map(entry).collect())
 }

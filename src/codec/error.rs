@@ -19,7 +19,7 @@ pub struct EncodeError {
 }
 
 /// What is wrong with a column's value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeFault {
     /// The value cannot be written.

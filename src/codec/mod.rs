@@ -14,6 +14,7 @@ pub mod json;
 mod lines;
 mod place;
 mod plans;
+mod scan;
 mod string;
 #[cfg(test)]
 mod tests;

@@ -40,6 +40,15 @@ pub(super) fn write_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
     }
 }
 
+/// Escapes what stands in `out` from `start` on.
+pub(super) fn escape_from(out: &mut Vec<u8>, start: usize) {
+    let plain = plain_prefix(&out[start..]);
+    if start + plain < out.len() {
+        let rest = out.split_off(start + plain);
+        write_escaped(out, &rest);
+    }
+}
+
 fn write_escape(out: &mut Vec<u8>, byte: u8) {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let short = match byte {

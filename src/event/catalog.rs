@@ -4,6 +4,11 @@
 //! says the same without a server. The catalogue knows only what is now, so that its word on the
 //! table is taken only where that is still what the message describes.
 
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::OnceLock;
+
+use postgres_types::Type;
 use serde::{Deserialize, Serialize};
 
 use super::{Column, Oid, Relation, ReplicaIdentity};
@@ -19,6 +24,50 @@ pub struct CatalogEntry {
     /// dropped in the meantime is not among them.
     #[serde(default, skip_serializing_if = "TypeRegistry::is_builtin")]
     pub types: TypeRegistry,
+    /// What follows from the types, once it was asked for.
+    #[serde(skip)]
+    derived: Derived,
+}
+
+impl CatalogEntry {
+    /// An answer.
+    pub fn new(table: Option<TableEntry>, types: TypeRegistry) -> Self {
+        Self { table, types, derived: Derived::default() }
+    }
+
+    fn derived(&self) -> &DerivedTypes {
+        self.derived.0.get_or_init(|| {
+            let oids = || self.types.definitions().map(|(oid, _)| oid);
+            DerivedTypes {
+                values: oids().map(|oid| (oid, self.types.value_type(oid))).collect(),
+                postgres: oids()
+                    .filter_map(|oid| Some((oid, self.types.postgres_type(oid)?)))
+                    .collect(),
+            }
+        })
+    }
+}
+
+/// Says nothing beyond the types it is derived from: all are equal.
+#[derive(Debug, Clone, Default)]
+struct Derived(OnceLock<DerivedTypes>);
+
+#[derive(Debug, Clone)]
+struct DerivedTypes {
+    values: HashMap<Oid, ValueType>,
+    postgres: HashMap<Oid, Type>,
+}
+
+impl PartialEq for Derived {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Derived {}
+
+impl Hash for Derived {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 /// What the catalogue knows of a table and the Relation message does not say.
@@ -111,10 +160,16 @@ impl Relation {
     /// How values of the type `oid`, which one of its columns has, are read: by what the catalogue
     /// said of this version, else by `types`.
     pub fn value_type(&self, oid: Oid, types: &TypeRegistry) -> ValueType {
-        match &self.catalog {
-            Some(entry) if entry.types.definition(oid).is_some() => entry.types.value_type(oid),
-            _ => types.value_type(oid),
-        }
+        let known = self.catalog.as_ref().and_then(|entry| entry.derived().values.get(&oid));
+        known.cloned().unwrap_or_else(|| types.value_type(oid))
+    }
+
+    /// The type of the column at `place`, where that is known: a built-in one always, and what the
+    /// database defines by what the catalogue said of this version.
+    pub fn postgres_type(&self, place: usize) -> Option<Type> {
+        let oid = self.columns.get(place)?.type_oid;
+        Type::from_oid(oid.as_u32())
+            .or_else(|| self.catalog.as_ref()?.derived().postgres.get(&oid).cloned())
     }
 }
 
@@ -179,7 +234,7 @@ mod tests {
         let attributes = [attribute(1, "a", 23), attribute(2, "b", 25)];
         let mut say = |key: &[i16]| {
             let table = TableEntry::new(&relation, &attributes, key);
-            relation.catalog = Some(CatalogEntry { table, types: TypeRegistry::builtin() });
+            relation.catalog = Some(CatalogEntry::new(table, TypeRegistry::builtin()));
             relation.key_columns()
         };
         assert_eq!(say(&[2]), [1]);

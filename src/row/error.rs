@@ -65,7 +65,7 @@ impl RowError {
         rust_type: &'static str,
         fault: RowFault,
     ) -> Self {
-        let type_name = match (&column.type_name, column.postgres_type()) {
+        let type_name = match (&column.type_name, Type::from_oid(column.type_oid.as_u32())) {
             (Some(name), _) => Some(name.clone()),
             (None, Some(known)) => Some(known.to_string()),
             (None, None) => Some(format!("type {}", column.type_oid)),
@@ -141,13 +141,5 @@ impl StdError for RowError {
 impl From<RowError> for Error {
     fn from(error: RowError) -> Self {
         Error::permanent(ErrorKind::Value, error)
-    }
-}
-
-impl Column {
-    /// The column's type, where that is known: it is for built-in types. What a database defines is
-    /// known to its catalogue alone.
-    pub fn postgres_type(&self) -> Option<Type> {
-        Type::from_oid(self.type_oid.as_u32())
     }
 }

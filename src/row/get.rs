@@ -37,7 +37,7 @@ impl<'a> Row<'a> {
     /// When there is no such column, the value was not sent, or it is not a `T`.
     pub fn get<T: FromColumn<'a>>(self, index: impl ColumnIndex) -> Result<T, RowError> {
         let place = self.place_of::<T>(&index)?;
-        let fault = match self.relation.columns[place].postgres_type() {
+        let fault = match self.relation.postgres_type(place) {
             Some(ty) => match T::from_column(self, place, &ty) {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
@@ -47,8 +47,9 @@ impl<'a> Row<'a> {
         Err(self.fault_at::<T>(place, fault))
     }
 
-    /// [`get`](Self::get) for a column whose type the database defines: `ty` is that type, as a
-    /// catalogue (or a prepared statement of `tokio-postgres`) describes it.
+    /// [`get`](Self::get) for a column whose type the database defines and the catalogue was not
+    /// asked about, or has forgotten: `ty` is that type, as whoever still knows it (a prepared
+    /// statement of `tokio-postgres`, say) describes it.
     ///
     /// # Errors
     /// As [`get`](Self::get), and when `ty` is not the column's type.

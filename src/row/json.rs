@@ -25,7 +25,7 @@ impl Row<'_> {
             }
             write_json_str(&mut json, &column.name);
             json.push(b':');
-            write_json(&mut json, self.relation.value_type(column.type_oid, &types), value)
+            write_json(&mut json, &self.relation.value_type(column.type_oid, &types), value)
                 .map_err(|error| self.fault_at::<String>(place, error.into()))?;
         }
         json.push(b'}');

@@ -28,8 +28,9 @@
 //! }
 //! ```
 //!
-//! Which type a column is of comes from its oid where the type is built in; of what a database
-//! defines the caller says it, with [`Row::get_as`]. Nothing here asks a server.
+//! Which type a column is of comes from its oid where the type is built in, and from what the
+//! catalogue said of the row's shape where the database defines it; of a type that was gone by then
+//! the caller may know it, for [`Row::get_as`]. Nothing here asks a server.
 
 mod column;
 mod de;

@@ -243,7 +243,7 @@ impl TransactionText {
         self.closing.extend_from_slice(TIME);
         let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
         let written =
-            write_json(&mut self.closing, Scalar::TimestampTz.into(), Value::Binary(&micros));
+            write_json(&mut self.closing, &Scalar::TimestampTz.into(), Value::Binary(&micros));
         // RFC 3339 has no other years.
         let time = &self.closing[TIME.len()..];
         if written.is_err() || time.get(DATE_END) != Some(&b'T') || time.ends_with(b"BC\"") {

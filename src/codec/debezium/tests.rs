@@ -232,7 +232,7 @@ fn a_number_that_is_no_decimal_is_an_error_only_where_decimals_are_precise() {
         Ok(serde_json::from_slice::<Json>(&out).unwrap()["after"]["n"].clone())
     };
     let refused: EncodeError = nan(DebeziumOptions::default()).unwrap_err();
-    assert_eq!((refused.column.as_str(), refused.fault), ("n", EncodeFault::NotADecimal));
+    assert_eq!((refused.column.as_str(), &refused.fault), ("n", &EncodeFault::NotADecimal));
     assert_eq!(nan(with(|options| options.decimals = Decimals::String)), Ok(json!("NaN")));
     assert_eq!(nan(with(|options| options.decimals = Decimals::Double)), Ok(json!("NaN")));
 }

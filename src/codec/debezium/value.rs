@@ -24,6 +24,8 @@ const PLACEHOLDER_UUIDS: &[u8] = b"[\"b68a35a7-17ad-35b3-af2a-ae46edb4545a\"]";
 #[derive(Debug, Clone)]
 pub(super) struct ColumnForm {
     value_type: ValueType,
+    /// How its values, or their elements, are read.
+    single: ValueType,
     /// The type of its values, or of their elements.
     element: Type,
     /// `None` where they are their text.
@@ -103,13 +105,15 @@ impl ColumnForm {
         value_type: ValueType,
         options: &DebeziumOptions,
     ) -> Self {
-        let whole = Type::from_oid(oid).or_else(|| type_of(value_type)).unwrap_or(Type::UNKNOWN);
+        let whole = Type::from_oid(oid).or_else(|| type_of(&value_type)).unwrap_or(Type::UNKNOWN);
         let (element, is_array) = match whole.kind() {
-            Kind::Array(element) => (element.clone(), true),
+            Kind::Array(element) if value_type.element().is_some() => (element.clone(), true),
             _ => (whole, false),
         };
         let form = Form::of(&element, modifier, options);
-        Self { value_type, element, form, is_array }
+        let single = value_type.element().filter(|_| is_array);
+        let single = single.unwrap_or_else(|| value_type.clone());
+        Self { value_type, single, element, form, is_array }
     }
 
     /// What stands for a value that was not sent.
@@ -175,12 +179,8 @@ impl ColumnForm {
         if let Some(form) = self.form {
             return form.write(out, bytes);
         }
-        let value_type = match self.value_type {
-            ValueType::Array(element) => ValueType::Scalar(element),
-            single => single,
-        };
         with_scratch(|text| {
-            write_output(text, value_type, Value::Binary(bytes)).map_err(Problem::Value)?;
+            write_output(text, &self.single, Value::Binary(bytes)).map_err(Problem::Value)?;
             Ok(write_json_utf8(out, text).map_err(Fault::from)?)
         })
     }
@@ -195,7 +195,8 @@ impl ColumnForm {
             Value::Binary(_) => Format::Binary,
             _ => Format::Text,
         };
-        ValueError::Malformed { value_type: self.value_type, format, fault }.into()
+        let value_type = self.value_type.clone();
+        ValueError::Malformed { value_type, format, fault }.into()
     }
 }
 
@@ -274,7 +275,7 @@ fn number(out: &mut Vec<u8>, number: impl itoa::Integer) {
 }
 
 fn json(out: &mut Vec<u8>, scalar: Scalar, bytes: &[u8]) -> Result<(), Problem> {
-    write_json(out, scalar.into(), Value::Binary(bytes)).map_err(Problem::Value)
+    write_json(out, &scalar.into(), Value::Binary(bytes)).map_err(Problem::Value)
 }
 
 /// A float has a point or an exponent, also where it is whole.
@@ -398,11 +399,11 @@ fn quoted_base64(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A type whose values are read in this way.
-fn type_of(value_type: ValueType) -> Option<Type> {
+fn type_of(value_type: &ValueType) -> Option<Type> {
     let (scalar, is_array) = match value_type {
-        ValueType::Scalar(scalar) => (scalar, false),
-        ValueType::Array(scalar) => (scalar, true),
-        ValueType::Other(_) => return None,
+        ValueType::Scalar(scalar) => (*scalar, false),
+        ValueType::Array(scalar) => (*scalar, true),
+        ValueType::Nested(_) | ValueType::Other(_) => return None,
     };
     let (single, array) = match scalar {
         Scalar::Bool => (Type::BOOL, Type::BOOL_ARRAY),

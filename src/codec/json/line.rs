@@ -194,7 +194,7 @@ fn sent(row: Row<'_>, at: usize) -> Option<Value<'_>> {
 #[inline]
 fn column(out: &mut Vec<u8>, plan: &ColumnPlan, value: Value<'_>) -> Result<(), ValueError> {
     out.extend_from_slice(plan.name_and_colon());
-    write_json(out, plan.value_type, value)
+    write_json(out, &plan.value_type, value)
 }
 
 /// `between` is still the opening brace when no column was written.

@@ -95,12 +95,14 @@ impl ColumnPlan {
 fn type_names(relation: &Relation, plans: &[ColumnPlan]) -> Vec<u8> {
     let mut text = Vec::new();
     for (column, plan) in relation.columns.iter().zip(plans) {
-        let ValueType::Other(oid) = plan.value_type else { continue };
+        if plan.value_type.has_binary_decoder() {
+            continue;
+        }
         text.extend_from_slice(if text.is_empty() { b",\"types\":{" } else { b"," });
         text.extend_from_slice(&plan.name);
         match &column.type_name {
             Some(name) => write_json_str(&mut text, name),
-            None => write_json_str(&mut text, &built_in_name(oid)),
+            None => write_json_str(&mut text, &built_in_name(column.type_oid)),
         }
     }
     if !text.is_empty() {

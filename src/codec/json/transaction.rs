@@ -44,7 +44,7 @@ impl TransactionText {
         closing.extend_from_slice(itoa::Buffer::new().format(transaction.xid()).as_bytes());
         closing.extend_from_slice(b",\"commit_time\":");
         let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
-        if write_json(closing, Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
+        if write_json(closing, &Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
             // A time that the server's own type cannot hold.
             closing.extend_from_slice(b"null");
         }

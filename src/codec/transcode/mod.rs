@@ -9,7 +9,8 @@
 //! - `regclass` and its likes show names, where their binary form is a number;
 //! - `tsquery` leaves out the parentheses that its binary form has;
 //! - `money` is read where its text can mean one amount only, as in the locales `C` and `en_US`;
-//! - what a database defines beyond the kinds above has a text form that only its maker knows.
+//! - what a database defines beyond the kinds above has a text form that only its maker knows, but
+//!   for `citext`, `hstore` and `ltree`.
 //!
 //! The text is what the server sends under the pinned session settings; see
 //! [`value`](super::value).
@@ -18,7 +19,6 @@ mod geometry;
 mod nested;
 mod network;
 mod number;
-mod scan;
 mod search;
 mod simple;
 mod time;
@@ -83,7 +83,7 @@ pub fn text_is_binary(ty: &Type) -> bool {
     }
 }
 
-/// `citext` is text with another comparison; its name is all that tells it from other types.
+/// `citext` is text with another comparison.
 fn is_labelled_text(ty: &Type) -> bool {
     Type::from_oid(ty.oid()).is_none() && ty.name() == "citext"
 }
@@ -95,6 +95,7 @@ fn write(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError
         return Ok(());
     }
     match (ty, ty.kind()) {
+        (_, Kind::Simple) if Type::from_oid(ty.oid()).is_none() => extension(ty, text, out),
         (&Type::INT2_VECTOR, _) => Ok(nested::vector(&Type::INT2, text, out)?),
         (&Type::OID_VECTOR, _) => Ok(nested::vector(&Type::OID, text, out)?),
         (_, Kind::Array(element)) => nested::array(element, text, out),
@@ -106,6 +107,15 @@ fn write(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError
             Some(written) => Ok(written?),
             None => Err(TranscodeError::NoTranscoder { type_name: ty.to_string() }),
         },
+    }
+}
+
+/// What extensions add has no identifier of its own: its name tells it.
+fn extension(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+    match ty.name() {
+        "hstore" => Ok(nested::hstore(text, out)?),
+        "ltree" | "lquery" | "ltxtquery" => Ok(simple::versioned(text, out)?),
+        _ => Err(TranscodeError::NoTranscoder { type_name: ty.to_string() }),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use postgres_types::{Field, Type};
 
-use super::scan::Scan;
 use super::{TranscodeError, number, write};
+use crate::codec::scan::{Scan, Token, token};
 use crate::codec::value::Fault;
 
 const DIMENSIONS_MAX: usize = 6;
@@ -29,44 +29,6 @@ fn put_i32(out: &mut Vec<u8>, number: usize) -> Result<(), Fault> {
     let number = i32::try_from(number).map_err(|_| Fault::Range)?;
     out.extend_from_slice(&number.to_be_bytes());
     Ok(())
-}
-
-/// One element: as it stands, or unquoted into a buffer.
-enum Token<'a> {
-    Bare(&'a [u8]),
-    Quoted(Vec<u8>),
-}
-
-impl Token<'_> {
-    fn text(&self) -> &[u8] {
-        match self {
-            Token::Bare(text) => text,
-            Token::Quoted(text) => text,
-        }
-    }
-}
-
-/// Take an element that one of `ends` ends.
-fn token<'a>(scan: &mut Scan<'a>, ends: &[u8]) -> Result<Token<'a>, Fault> {
-    if scan.peek() != Some(b'"') {
-        return Ok(Token::Bare(scan.until(|byte| ends.contains(&byte))));
-    }
-    scan.expect(b"\"")?;
-    let mut text = Vec::new();
-    loop {
-        text.extend_from_slice(scan.until(|byte| byte == b'"' || byte == b'\\'));
-        match scan.0 {
-            [b'\\', taken, rest @ ..] | [b'"', taken @ b'"', rest @ ..] => {
-                text.push(*taken);
-                scan.0 = rest;
-            }
-            [b'"', rest @ ..] => {
-                scan.0 = rest;
-                return Ok(Token::Quoted(text));
-            }
-            _ => return Err(Fault::Structure),
-        }
-    }
 }
 
 /// `[2:3]={1,NULL,"a \"b\""}`: dimension count, whether there are NULLs, element type, length and
@@ -284,4 +246,36 @@ pub(super) fn composite(
     }
     scan.expect(b")")?;
     Ok(scan.end()?)
+}
+
+/// `"a"=>"1", "b"=>NULL`: how many, then keys and values behind their lengths.
+pub(super) fn hstore(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    let start = out.len();
+    out.extend_from_slice(&[0; 4]);
+    let mut scan = Scan(text);
+    let mut count = 0u32;
+    while !scan.is_done() {
+        if count > 0 {
+            scan.expect(b", ")?;
+        }
+        match token(&mut scan, b"=")? {
+            Token::Quoted(key) => {
+                put_i32(out, key.len())?;
+                out.extend_from_slice(&key);
+            }
+            Token::Bare(_) => return Err(Fault::Syntax),
+        }
+        scan.expect(b"=>")?;
+        match token(&mut scan, b",")? {
+            Token::Quoted(value) => {
+                put_i32(out, value.len())?;
+                out.extend_from_slice(&value);
+            }
+            Token::Bare(b"NULL") => out.extend_from_slice(&NULL.to_be_bytes()),
+            Token::Bare(_) => return Err(Fault::Syntax),
+        }
+        count += 1;
+    }
+    out[start..start + 4].copy_from_slice(&count.to_be_bytes());
+    Ok(())
 }

@@ -2,8 +2,8 @@
 
 use core::net::IpAddr;
 
-use super::scan::parse;
 use super::simple::hex_pairs;
+use crate::codec::scan::parse;
 use crate::codec::value::Fault;
 
 /// The two types that hold an IP address.

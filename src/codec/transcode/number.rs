@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::scan::{Scan, parse};
+use crate::codec::scan::{Scan, parse};
 use crate::codec::value::Fault;
 
 /// An integer of `BYTES` bytes.

@@ -1,6 +1,6 @@
 //! `tsvector`.
 
-use super::scan::Scan;
+use crate::codec::scan::Scan;
 use crate::codec::value::Fault;
 
 /// The lexemes in their order, each ended by a zero byte and followed by its positions: two bits of

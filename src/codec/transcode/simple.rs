@@ -1,6 +1,6 @@
 //! Booleans, bytes, bits, identifiers.
 
-use super::scan::{Scan, parse};
+use crate::codec::scan::{Scan, parse};
 use crate::codec::value::Fault;
 
 pub(super) fn boolean(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {

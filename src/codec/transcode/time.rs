@@ -3,7 +3,7 @@
 //! The server counts days and microseconds from 2000-01-01, on the Gregorian calendar in both
 //! directions; the year before 1 is written `0001 … BC`.
 
-use super::scan::Scan;
+use crate::codec::scan::Scan;
 use crate::codec::value::Fault;
 
 /// Whether a timestamp is one with time zone.

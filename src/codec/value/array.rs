@@ -9,18 +9,21 @@
 
 use super::error::Fault;
 use super::kind::{Scalar, ValueType};
-use super::registry::builtin;
-use super::{binary, text};
+use super::output::Parts;
+use super::registry::builtin_scalar;
+use super::{text, write_form};
 use crate::codec::string::{NotUtf8, write_escaped};
-use crate::event::Oid;
+use crate::event::{Oid, Value};
 
 const DIMENSIONS_MAX: usize = 6;
 
-/// Of the built-in types only `box`, which has no decoder here, separates its elements otherwise.
-const SEPARATOR: u8 = b',';
-
 /// Writes the text form: `{1,NULL,"a \"b\""}`, with `[2:3]=` in front when bounds are not 1.
-pub(super) fn write_text(out: &mut Vec<u8>, element: Scalar, text: &[u8]) -> Result<(), Fault> {
+pub(super) fn write_text(
+    out: &mut Vec<u8>,
+    element: &ValueType,
+    delimiter: u8,
+    text: &[u8],
+) -> Result<(), Fault> {
     let mut rest = after_bounds(text)?;
     let mut depth = 0;
     if rest.first() != Some(&b'{') {
@@ -42,7 +45,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, element: Scalar, text: &[u8]) -> Res
                 continue;
             }
             [b'"', after @ ..] => rest = write_quoted(out, element, after)?,
-            _ => rest = write_bare(out, element, rest)?,
+            _ => rest = write_bare(out, element, delimiter, rest)?,
         }
         while let (1.., [b'}', after @ ..]) = (depth, rest) {
             out.push(b']');
@@ -51,7 +54,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, element: Scalar, text: &[u8]) -> Res
         }
         match (depth, rest) {
             (0, []) => return Ok(()),
-            (1.., [SEPARATOR, after @ ..]) => {
+            (1.., [between, after @ ..]) if *between == delimiter => {
                 out.push(b',');
                 rest = after;
             }
@@ -69,18 +72,27 @@ fn after_bounds(text: &[u8]) -> Result<&[u8], Fault> {
 }
 
 /// Writes an element without quotes and returns what follows it.
-fn write_bare<'a>(out: &mut Vec<u8>, element: Scalar, text: &'a [u8]) -> Result<&'a [u8], Fault> {
-    let end = memchr::memchr2(SEPARATOR, b'}', text).ok_or(Fault::Structure)?;
+fn write_bare<'a>(
+    out: &mut Vec<u8>,
+    element: &ValueType,
+    delimiter: u8,
+    text: &'a [u8],
+) -> Result<&'a [u8], Fault> {
+    let end = memchr::memchr2(delimiter, b'}', text).ok_or(Fault::Structure)?;
     match &text[..end] {
         b"" => return Err(Fault::Structure),
         b"NULL" => out.extend_from_slice(b"null"),
-        bare => text::write(out, element, bare)?,
+        bare => write_form(out, element, Value::Text(bare))?,
     }
     Ok(&text[end..])
 }
 
 /// Writes an element whose opening quote has been read and returns what follows its closing one.
-fn write_quoted<'a>(out: &mut Vec<u8>, element: Scalar, text: &'a [u8]) -> Result<&'a [u8], Fault> {
+fn write_quoted<'a>(
+    out: &mut Vec<u8>,
+    element: &ValueType,
+    text: &'a [u8],
+) -> Result<&'a [u8], Fault> {
     let mut end = 0;
     let mut escaped = false;
     loop {
@@ -97,34 +109,29 @@ fn write_quoted<'a>(out: &mut Vec<u8>, element: Scalar, text: &'a [u8]) -> Resul
     if escaped {
         write_escaped_element(out, element, &text[..end])?;
     } else {
-        text::write(out, element, &text[..end])?;
+        write_form(out, element, Value::Text(&text[..end]))?;
     }
     Ok(&text[end + 1..])
 }
 
-/// Writes an element that holds backslash escapes. Only the types whose text can hold a quote or a
-/// backslash come here.
-fn write_escaped_element(out: &mut Vec<u8>, element: Scalar, raw: &[u8]) -> Result<(), Fault> {
+/// Writes an element that holds backslash escapes: what is copied anyway is unescaped on the way.
+fn write_escaped_element(out: &mut Vec<u8>, element: &ValueType, raw: &[u8]) -> Result<(), Fault> {
     match element {
-        Scalar::Bytea => {
+        ValueType::Scalar(Scalar::Bytea) => {
             let hex = raw.strip_prefix(b"\\\\x").ok_or(Fault::Syntax)?;
             text::write_hex_string(out, hex)
         }
-        Scalar::Json | Scalar::Jsonb => {
-            std::str::from_utf8(raw).map_err(|_| NotUtf8)?;
-            let start = out.len();
-            unescaped_runs(raw).for_each(|run| out.extend_from_slice(run));
-            text::blank_line_breaks(&mut out[start..]);
-            Ok(())
-        }
-        Scalar::Text | Scalar::Char => {
+        ValueType::Scalar(Scalar::Text) => {
             std::str::from_utf8(raw).map_err(|_| NotUtf8)?;
             out.push(b'"');
             unescaped_runs(raw).for_each(|run| write_escaped(out, run));
             out.push(b'"');
             Ok(())
         }
-        _ => Err(Fault::Syntax),
+        _ => {
+            let unescaped: Vec<u8> = unescaped_runs(raw).flatten().copied().collect();
+            write_form(out, element, Value::Text(&unescaped))
+        }
     }
 }
 
@@ -147,121 +154,95 @@ fn unescaped_runs(raw: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// Writes the binary form: dimension count, flags, element type, (length, lower bound) of each
-/// dimension, then each element behind its length.
-pub(super) fn write_binary(out: &mut Vec<u8>, element: Scalar, bytes: &[u8]) -> Result<(), Fault> {
-    let (shape, mut elements) = Shape::read(element, bytes)?;
-    if shape.is_empty() {
+/// Writes the binary form.
+pub(super) fn write_binary(
+    out: &mut Vec<u8>,
+    element: &ValueType,
+    bytes: &[u8],
+) -> Result<(), Fault> {
+    let mut parts = Parts(bytes);
+    let dimensions = Dimensions::take(&mut parts)?;
+    // A type that this database defines (a domain, an enum) is read as it was declared.
+    if let ValueType::Scalar(element) = element
+        && builtin_scalar(dimensions.element).is_some_and(|found| found != *element)
+    {
+        return Err(Fault::Structure);
+    }
+    let mut elements = Elements { parts, element };
+    if dimensions.count() == 0 {
         out.extend_from_slice(b"[]");
     } else {
-        let one = |out: &mut Vec<u8>, bytes: Option<&[u8]>| match bytes {
-            Some(bytes) => binary::write(out, element, bytes),
-            None => {
-                out.extend_from_slice(b"null");
-                Ok(())
-            }
-        };
-        elements.write_nested(out, shape.lengths(), (b'[', b']'), &one)?;
+        elements.write_dimension(out, dimensions.lengths())?;
     }
-    elements.end()
+    elements.parts.end()
 }
 
-/// How long a binary array is in each of its dimensions, and where that begins to count.
-pub(super) struct Shape {
+/// What a binary array opens with: dimension count, flags, element type, (length, lower bound) of
+/// each dimension.
+pub(super) struct Dimensions {
+    element: Oid,
     dimension_count: usize,
     lengths: [usize; DIMENSIONS_MAX],
     lower_bounds: [i32; DIMENSIONS_MAX],
+    count: usize,
 }
 
-impl Shape {
-    /// Read what stands before the elements; answers what is left, which is long enough for them.
-    pub(super) fn read(element: Scalar, bytes: &[u8]) -> Result<(Self, Elements<'_>), Fault> {
-        let mut elements = Elements { bytes };
-        let dimension_count = elements.take_i32()?;
-        let _has_nulls = elements.take_i32()?;
-        let element_oid = Oid::new(elements.take_i32()?.cast_unsigned());
-        // A type that this database defines (a domain, an enum) is read as it was declared.
-        if builtin(element_oid).is_some_and(|found| found != ValueType::Scalar(element)) {
-            return Err(Fault::Structure);
-        }
-        let dimension_count = usize::try_from(dimension_count).map_err(|_| Fault::Structure)?;
+impl Dimensions {
+    /// Takes them off the front of `parts`, which has bytes for all elements.
+    pub(super) fn take(parts: &mut Parts<'_>) -> Result<Self, Fault> {
+        let dimension_count = usize::try_from(parts.take_i32()?).map_err(|_| Fault::Structure)?;
+        let _has_nulls = parts.take_i32()?;
+        let element = parts.take_oid()?;
         if dimension_count > DIMENSIONS_MAX {
             return Err(Fault::Structure);
         }
-        let (mut lengths, mut lower_bounds) = ([0; DIMENSIONS_MAX], [1; DIMENSIONS_MAX]);
+        let (mut lengths, mut lower_bounds) = ([0; DIMENSIONS_MAX], [0; DIMENSIONS_MAX]);
         let mut count = usize::from(dimension_count > 0);
-        for (length, bound) in lengths.iter_mut().zip(&mut lower_bounds).take(dimension_count) {
-            *length = usize::try_from(elements.take_i32()?).map_err(|_| Fault::Structure)?;
-            *bound = elements.take_i32()?;
+        for (length, lower) in lengths.iter_mut().zip(&mut lower_bounds).take(dimension_count) {
+            *length = usize::try_from(parts.take_i32()?).map_err(|_| Fault::Structure)?;
+            *lower = parts.take_i32()?;
             count = count.checked_mul(*length).ok_or(Fault::Structure)?;
         }
-        if count > elements.bytes.len() / 4 {
+        if count > parts.0.len() / 4 {
             return Err(Fault::Length);
         }
-        Ok((Self { dimension_count, lengths, lower_bounds }, elements))
+        Ok(Self { element, dimension_count, lengths, lower_bounds, count })
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.lengths().iter().product::<usize>() == 0 || self.dimension_count == 0
+    /// How many elements there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
     }
 
     pub(super) fn lengths(&self) -> &[usize] {
         &self.lengths[..self.dimension_count]
     }
 
-    pub(super) fn lower_bounds(&self) -> impl Iterator<Item = i32> + '_ {
-        self.lower_bounds[..self.dimension_count].iter().copied()
+    pub(super) fn lower_bounds(&self) -> &[i32] {
+        &self.lower_bounds[..self.dimension_count]
     }
 }
 
-/// What is left of a binary array's elements.
-pub(super) struct Elements<'a> {
-    bytes: &'a [u8],
+/// What is left of a binary array.
+struct Elements<'a> {
+    parts: Parts<'a>,
+    element: &'a ValueType,
 }
 
-impl<'a> Elements<'a> {
-    /// Write arrays of `lengths` in one another between `brackets`, each element, or NULL, by
-    /// `one`.
-    pub(super) fn write_nested(
-        &mut self,
-        out: &mut Vec<u8>,
-        lengths: &[usize],
-        (open, close): (u8, u8),
-        one: &impl Fn(&mut Vec<u8>, Option<&'a [u8]>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+impl Elements<'_> {
+    fn write_dimension(&mut self, out: &mut Vec<u8>, lengths: &[usize]) -> Result<(), Fault> {
         let Some((&length, inner)) = lengths.split_first() else {
-            return one(out, self.take()?);
+            let value = self.parts.take_value()?.map_or(Value::Null, Value::Binary);
+            return write_form(out, self.element, value);
         };
-        out.push(open);
+        out.push(b'[');
         for index in 0..length {
             if index > 0 {
-                out.push(SEPARATOR);
+                out.push(b',');
             }
-            self.write_nested(out, inner, (open, close), one)?;
+            self.write_dimension(out, inner)?;
         }
-        out.push(close);
+        out.push(b']');
         Ok(())
-    }
-
-    /// Nothing may be left.
-    pub(super) fn end(&self) -> Result<(), Fault> {
-        if self.bytes.is_empty() { Ok(()) } else { Err(Fault::Length) }
-    }
-
-    fn take(&mut self) -> Result<Option<&'a [u8]>, Fault> {
-        let length = self.take_i32()?;
-        if length == -1 {
-            return Ok(None);
-        }
-        let length = usize::try_from(length).map_err(|_| Fault::Length)?;
-        let (value, rest) = self.bytes.split_at_checked(length).ok_or(Fault::Length)?;
-        self.bytes = rest;
-        Ok(Some(value))
-    }
-
-    fn take_i32(&mut self) -> Result<i32, Fault> {
-        let (number, rest) = self.bytes.split_first_chunk().ok_or(Fault::Length)?;
-        self.bytes = rest;
-        Ok(i32::from_be_bytes(*number))
     }
 }

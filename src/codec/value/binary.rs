@@ -4,7 +4,7 @@
 
 use super::error::Fault;
 use super::kind::Scalar;
-use super::{float, interval, numeric, text, time};
+use super::{array, float, hstore, interval, numeric, output, text, time};
 use crate::codec::string::{write_json_str, write_json_utf8};
 
 pub(super) fn write(out: &mut Vec<u8>, scalar: Scalar, bytes: &[u8]) -> Result<(), Fault> {
@@ -37,6 +37,11 @@ pub(super) fn write(out: &mut Vec<u8>, scalar: Scalar, bytes: &[u8]) -> Result<(
             Some(_) => return Err(Fault::Version),
             None => return Err(Fault::Length),
         },
+        Scalar::Hstore => hstore::write_binary(out, bytes)?,
+        Scalar::Int2Vector => array::write_binary(out, &Scalar::Int2.into(), bytes)?,
+        Scalar::OidVector => array::write_binary(out, &Scalar::Oid.into(), bytes)?,
+        // The server's text is the string.
+        _ => output::quoted(out, |out| output::write_scalar(out, scalar, bytes))?,
     }
     Ok(())
 }
@@ -79,7 +84,7 @@ pub(super) fn write_char(out: &mut Vec<u8>, byte: u8) {
 }
 
 /// The two hexadecimal digits of every byte.
-const HEX: [[u8; 2]; 256] = {
+pub(super) const HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];
     let mut byte = 0;
@@ -90,7 +95,7 @@ const HEX: [[u8; 2]; 256] = {
     pairs
 };
 
-fn write_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
+pub(super) fn write_bytea(out: &mut Vec<u8>, bytes: &[u8]) {
     out.reserve(bytes.len() * 2 + 5);
     out.extend_from_slice(b"\"\\\\x");
     out.extend(bytes.iter().flat_map(|&byte| HEX[usize::from(byte)]));

@@ -6,18 +6,12 @@
 
 use super::kind::ValueType;
 use crate::codec::string::NotUtf8;
-use crate::event::Oid;
+use crate::event::Value;
 
 /// Why a value could not be written as JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ValueError {
-    /// The value came in binary and its type has no binary decoder here.
-    #[error("no binary decoder for type {type_oid}")]
-    NoDecoder {
-        /// The type's object identifier.
-        type_oid: Oid,
-    },
     /// The server did not send the value: there is nothing to write, and it is not NULL.
     #[error("the value is unchanged and was not sent")]
     Unchanged,
@@ -31,6 +25,16 @@ pub enum ValueError {
         /// What is wrong with them.
         fault: Fault,
     },
+}
+
+impl ValueError {
+    pub(super) fn malformed(value_type: &ValueType, value: Value<'_>, fault: Fault) -> Self {
+        let format = match value {
+            Value::Binary(_) => Format::Binary,
+            Value::Null | Value::Unchanged | Value::Text(_) => Format::Text,
+        };
+        Self::Malformed { value_type: value_type.clone(), format, fault }
+    }
 }
 
 /// The form a value came in.
@@ -70,9 +74,12 @@ pub enum Fault {
     /// A format version that is not known.
     #[error("unknown format version")]
     Version,
-    /// Brackets, dimensions or element type of an array that do not fit.
-    #[error("broken array structure")]
+    /// Parts of a nested value that do not fit one another or their type.
+    #[error("broken structure")]
     Structure,
+    /// A part whose type has no decoder for this form here.
+    #[error("no decoder for a part of it")]
+    NoDecoder,
 }
 
 impl From<NotUtf8> for Fault {

@@ -4,16 +4,19 @@
 //! has identifiers of its own, whose definitions the catalogue fills in. The registry never asks a
 //! server itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use postgres_types::{Kind, Type};
 use serde::{Deserialize, Serialize};
 
 use super::definition::{JsonForm, TypeDefinition, TypeKind};
 use super::kind::{Scalar, ValueType};
+use super::nested::{Field, Nested, Shape};
 use crate::event::Oid;
 
 /// How deep types may lie in one another: no server goes this far, and broken data goes no further.
-const DEPTH_MAX: usize = 32;
+pub(super) const DEPTH_MAX: usize = 32;
 
 /// The known types.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,32 +53,54 @@ impl TypeRegistry {
 
     /// Whether every server has this type.
     pub fn has_builtin(oid: Oid) -> bool {
-        builtin(oid).is_some() || postgres_types::Type::from_oid(oid.as_u32()).is_some()
+        Type::from_oid(oid.as_u32()).is_some()
     }
 
     /// How values of this type are read. Look it up once per column, not per value.
     pub fn value_type(&self, oid: Oid) -> ValueType {
-        self.value_type_within(oid, DEPTH_MAX)
+        self.value_type_within(oid, DEPTH_MAX, &mut HashMap::new())
     }
 
-    fn value_type_within(&self, oid: Oid, depth: usize) -> ValueType {
-        if let Some(known) = builtin(oid) {
+    /// `found` has the types that others have as parts: no type is looked at twice.
+    fn value_type_within(
+        &self,
+        oid: Oid,
+        depth: usize,
+        found: &mut HashMap<Oid, ValueType>,
+    ) -> ValueType {
+        if let Some(known) = builtin(oid).or_else(|| found.get(&oid).cloned()) {
             return known;
         }
-        let unknown = ValueType::Other(oid);
-        let (Some(definition), Some(depth)) = (self.defined.get(&oid), depth.checked_sub(1)) else {
-            return unknown;
-        };
-        match &definition.kind {
-            TypeKind::Domain(base) => self.value_type_within(*base, depth),
-            TypeKind::Array { element, .. } => match self.value_type_within(*element, depth) {
-                ValueType::Scalar(element) => ValueType::Array(element),
-                _ => unknown,
-            },
-            _ if definition.json == JsonForm::Cast => unknown,
-            TypeKind::Enum(_) => Scalar::Text.into(),
-            _ => unknown,
-        }
+        let definition = self.defined.get(&oid).zip(depth.checked_sub(1));
+        let value_type = definition.and_then(|(definition, depth)| {
+            let mut part = |oid| self.value_type_within(oid, depth, found);
+            let name = || format!("{}.{}", definition.schema, definition.name);
+            let nested = |shape| Some(ValueType::Nested(Arc::new(Nested::new(oid, name(), shape))));
+            match &definition.kind {
+                TypeKind::Domain(base) => Some(part(*base)),
+                TypeKind::Array { element, delimiter } => match part(*element) {
+                    ValueType::Scalar(element) => Some(ValueType::Array(element)),
+                    element => {
+                        let delimiter = u8::try_from(*delimiter).ok().filter(u8::is_ascii)?;
+                        nested(Shape::Array { element, delimiter })
+                    }
+                },
+                TypeKind::Composite(attributes) => {
+                    let fields = attributes
+                        .iter()
+                        .map(|it| Field::new(&it.name, it.type_oid, part(it.type_oid)));
+                    nested(Shape::Composite(fields.collect()))
+                }
+                TypeKind::Base => extension(definition),
+                _ if definition.json == JsonForm::Cast => None,
+                TypeKind::Enum(_) => Some(Scalar::Text.into()),
+                TypeKind::Range(bound) => nested(Shape::Range(part(*bound))),
+                TypeKind::Multirange(bound) => nested(Shape::Multirange(part(*bound))),
+            }
+        });
+        let value_type = value_type.unwrap_or(ValueType::Other(oid));
+        found.insert(oid, value_type.clone());
+        value_type
     }
 
     /// Whether the type's binary output can be read.
@@ -84,50 +109,60 @@ impl TypeRegistry {
     }
 }
 
-/// The identifiers are fixed in the server's `pg_type.dat`.
-pub(super) const fn builtin(oid: Oid) -> Option<ValueType> {
-    use ValueType::Array;
-    Some(match oid.as_u32() {
-        1000 => Array(Scalar::Bool),
-        1005 => Array(Scalar::Int2),
-        1007 => Array(Scalar::Int4),
-        1016 => Array(Scalar::Int8),
-        1028 => Array(Scalar::Oid),
-        1021 => Array(Scalar::Float4),
-        1022 => Array(Scalar::Float8),
-        1231 => Array(Scalar::Numeric),
-        1003 | 1009 | 1014 | 1015 => Array(Scalar::Text),
-        1002 => Array(Scalar::Char),
-        1001 => Array(Scalar::Bytea),
-        1182 => Array(Scalar::Date),
-        1183 => Array(Scalar::Time),
-        1270 => Array(Scalar::TimeTz),
-        1115 => Array(Scalar::Timestamp),
-        1185 => Array(Scalar::TimestampTz),
-        1187 => Array(Scalar::Interval),
-        2951 => Array(Scalar::Uuid),
-        199 => Array(Scalar::Json),
-        3807 => Array(Scalar::Jsonb),
-        _ => match builtin_scalar(oid) {
-            Some(scalar) => ValueType::Scalar(scalar),
-            None => return None,
-        },
+/// What extensions add, by name: their identifiers differ between databases.
+fn extension(definition: &TypeDefinition) -> Option<ValueType> {
+    Some(match (definition.name.as_str(), definition.json) {
+        ("citext", JsonForm::Usual) => Scalar::Text.into(),
+        ("ltree" | "lquery" | "ltxtquery", JsonForm::Usual) => Scalar::VersionedText.into(),
+        ("hstore", JsonForm::Cast) => Scalar::Hstore.into(),
+        _ => return None,
     })
 }
 
-const fn builtin_scalar(oid: Oid) -> Option<Scalar> {
+/// Types that every server has; what is known of none of them is [`ValueType::Other`] too.
+fn builtin(oid: Oid) -> Option<ValueType> {
+    if let Some(scalar) = builtin_scalar(oid) {
+        return Some(ValueType::Scalar(scalar));
+    }
+    let known = Type::from_oid(oid.as_u32())?;
+    let part = |of: &Type| {
+        let oid = Oid::new(of.oid());
+        builtin(oid).unwrap_or(ValueType::Other(oid))
+    };
+    let nested = |shape| {
+        let name = match known.kind() {
+            Kind::Array(element) => format!("{}[]", element.name()),
+            _ => known.name().to_owned(),
+        };
+        ValueType::Nested(Arc::new(Nested::new(oid, name, shape)))
+    };
+    Some(match known.kind() {
+        Kind::Array(element) => match part(element) {
+            ValueType::Scalar(element) => ValueType::Array(element),
+            element => nested(Shape::Array { element, delimiter: b',' }),
+        },
+        Kind::Range(bound) => nested(Shape::Range(part(bound))),
+        Kind::Multirange(bound) => nested(Shape::Multirange(part(bound))),
+        _ => ValueType::Other(oid),
+    })
+}
+
+/// The identifiers are fixed in the server's `pg_type.dat`.
+pub(super) const fn builtin_scalar(oid: Oid) -> Option<Scalar> {
     Some(match oid.as_u32() {
         16 => Scalar::Bool,
         21 => Scalar::Int2,
         23 => Scalar::Int4,
         20 => Scalar::Int8,
-        26 => Scalar::Oid,
+        26 | 28 | 29 => Scalar::Oid,
+        5069 => Scalar::Xid8,
         700 => Scalar::Float4,
         701 => Scalar::Float8,
         1700 => Scalar::Numeric,
-        19 | 25 | 705 | 1042 | 1043 => Scalar::Text,
+        19 | 25 | 142 | 705 | 1042 | 1043 | 1790 => Scalar::Text,
         18 => Scalar::Char,
         17 => Scalar::Bytea,
+        1560 | 1562 => Scalar::Bits,
         1082 => Scalar::Date,
         1083 => Scalar::Time,
         1266 => Scalar::TimeTz,
@@ -137,6 +172,23 @@ const fn builtin_scalar(oid: Oid) -> Option<Scalar> {
         2950 => Scalar::Uuid,
         114 => Scalar::Json,
         3802 => Scalar::Jsonb,
+        4072 => Scalar::VersionedText,
+        869 | 650 => Scalar::Inet,
+        829 | 774 => Scalar::MacAddr,
+        3220 => Scalar::Lsn,
+        27 => Scalar::Tid,
+        2970 | 5038 => Scalar::Snapshot,
+        22 => Scalar::Int2Vector,
+        30 => Scalar::OidVector,
+        600 => Scalar::Point,
+        628 => Scalar::Line,
+        601 => Scalar::Lseg,
+        603 => Scalar::Box,
+        602 => Scalar::Path,
+        604 => Scalar::Polygon,
+        718 => Scalar::Circle,
+        3614 => Scalar::TsVector,
+        3615 => Scalar::TsQuery,
         _ => return None,
     })
 }

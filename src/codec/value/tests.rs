@@ -1,12 +1,12 @@
 //! Values with known output, and properties over values of any shape. What the server itself makes
-//! of them is compared in `tests/json_of_every_common_type_equals_to_jsonb.rs`.
+//! of them is compared in `tests/json_of_every_type_equals_to_jsonb.rs`.
 
 use super::*;
 use crate::event::Oid;
 
 fn json(value_type: ValueType, value: Value<'_>) -> Result<String, ValueError> {
     let mut out = b"before".to_vec();
-    let result = write_json(&mut out, value_type, value);
+    let result = write_json(&mut out, &value_type, value);
     let written = out.split_off(6);
     assert_eq!(out, b"before");
     assert!(result.is_ok() || written.is_empty(), "an error leaves the buffer as it was");
@@ -24,20 +24,57 @@ fn binary(value_type: ValueType, bytes: &[u8]) -> String {
 #[test]
 fn null_is_null_and_an_unchanged_value_is_refused() {
     for value_type in [Scalar::Text.into(), ValueType::Array(Scalar::Int4), other()] {
-        assert_eq!(json(value_type, Value::Null).unwrap(), "null");
+        assert_eq!(json(value_type.clone(), Value::Null).unwrap(), "null");
         assert_eq!(json(value_type, Value::Unchanged), Err(ValueError::Unchanged));
     }
 }
 
 #[test]
-fn a_type_without_decoder_shows_its_text_and_refuses_its_binary_form() {
+fn a_type_without_decoder_shows_its_text_and_its_binary_form_raw() {
     assert_eq!(text(other(), "(1,\"a\")"), r#""(1,\"a\")""#);
-    let type_oid = Oid::new(603);
-    assert_eq!(json(other(), Value::Binary(b"x")), Err(ValueError::NoDecoder { type_oid }));
+    assert_eq!(binary(other(), b"x"), r#"{"oid":790,"binary":"\\x78"}"#);
+    let list = TypeRegistry::builtin().value_type(Oid::new(791));
+    assert_eq!(text(list.clone(), "{$1.00,NULL}"), r#"["$1.00",null]"#);
+    assert_eq!(binary(list, b"x"), r#"{"oid":791,"type":"money[]","binary":"\\x78"}"#);
 }
 
+/// `money`, whose text depends on the locale.
 fn other() -> ValueType {
-    TypeRegistry::builtin().value_type(Oid::new(603))
+    TypeRegistry::builtin().value_type(Oid::new(790))
+}
+
+/// `public.pair (n int4, "a b" text)`, whose identifier is 16400.
+fn pair() -> ValueType {
+    let attribute = |name: &str, oid| Attribute { name: name.to_owned(), type_oid: Oid::new(oid) };
+    let kind = TypeKind::Composite(vec![attribute("n", 23), attribute("a b", 25)]);
+    let mut registry = TypeRegistry::builtin();
+    let (schema, name) = ("public".to_owned(), "pair".to_owned());
+    let definition = TypeDefinition { schema, name, kind, json: JsonForm::Usual };
+    registry.insert(Oid::new(16_400), definition);
+    registry.value_type(Oid::new(16_400))
+}
+
+#[test]
+fn a_composite_is_an_object_and_raw_where_its_type_has_changed() {
+    let object = r#"{"n":-1,"a b":"x \"y\""}"#;
+    assert_eq!(text(pair(), r#"(-1,"x ""y""")"#), object);
+    assert_eq!(text(pair(), "(,)"), r#"{"n":null,"a b":null}"#);
+    let form = |count: i32, first: u32| {
+        let mut bytes = [count.to_be_bytes(), first.to_be_bytes()].concat();
+        bytes.extend([4i32, -1, 25, 5].map(i32::to_be_bytes).concat());
+        bytes.extend(b"x \"y\"");
+        bytes
+    };
+    assert_eq!(binary(pair(), &form(2, 23)), object);
+    for (changed, shown) in [("(1)", "(1)"), ("(1,2,3)", "(1,2,3)"), ("(x,y)", "(x,y)")] {
+        let raw = format!(r#"{{"oid":16400,"type":"public.pair","text":"{shown}"}}"#);
+        assert_eq!(text(pair(), changed), raw);
+    }
+    for bytes in [form(3, 23), form(2, 21)] {
+        let raw = binary(pair(), &bytes);
+        assert!(raw.starts_with(r#"{"oid":16400,"type":"public.pair","binary":"\\x"#), "{raw}");
+    }
+    assert!(json(pair(), Value::Text(b"(\xff)")).is_err(), "JSON has no place for it");
 }
 
 #[test]
@@ -149,28 +186,11 @@ mod properties {
 
     use super::*;
 
-    const SCALARS: [Scalar; 20] = [
-        Scalar::Bool,
-        Scalar::Int2,
-        Scalar::Int4,
-        Scalar::Int8,
-        Scalar::Oid,
-        Scalar::Float4,
-        Scalar::Float8,
-        Scalar::Numeric,
-        Scalar::Text,
-        Scalar::Char,
-        Scalar::Bytea,
-        Scalar::Date,
-        Scalar::Time,
-        Scalar::TimeTz,
-        Scalar::Timestamp,
-        Scalar::TimestampTz,
-        Scalar::Interval,
-        Scalar::Uuid,
-        Scalar::Json,
-        Scalar::Jsonb,
-    ];
+    /// Those of which any bytes may come; JSON is taken as it is.
+    fn scalars() -> Vec<Scalar> {
+        let taken = |it: &Scalar| !matches!(it, Scalar::Json | Scalar::Jsonb);
+        Scalar::ALL.iter().copied().filter(taken).collect()
+    }
 
     fn is_json(json: &str) -> bool {
         serde_json::from_str::<&serde_json::value::RawValue>(json).is_ok()
@@ -225,7 +245,7 @@ mod properties {
     proptest! {
         #[test]
         fn any_bytes_give_json_or_an_error(
-            scalar in select(&SCALARS[..18]),
+            scalar in select(scalars()),
             bytes in prop_oneof![
                 vec(any::<u8>(), 0..40),
                 vec(select(b"{}[]\",\\0123456789.-+: eNULL=x".as_slice()), 0..30),
@@ -233,9 +253,29 @@ mod properties {
         ) {
             for value in [Value::Text(&bytes), Value::Binary(&bytes)] {
                 for value_type in [ValueType::Scalar(scalar), ValueType::Array(scalar)] {
-                    if let Ok(written) = json(value_type, value) {
+                    if let Ok(written) = json(value_type.clone(), value) {
                         prop_assert!(is_json(&written), "{value_type} {written}");
                     }
+                }
+            }
+        }
+
+        #[test]
+        fn any_bytes_of_a_nested_type_give_json_or_an_error(
+            oid in select(vec![3904u32, 3906, 3926, 4451, 4536, 3905, 6155, 0]),
+            bytes in prop_oneof![
+                vec(any::<u8>(), 0..40),
+                vec(select(vec![0u8, 0, 0, 1, 2, 4, 25, 23, 255, 18]), 0..40),
+                vec(select(b"{}[]()\",\\012.-: empty".as_slice()), 0..30),
+            ],
+        ) {
+            let value_type = match oid {
+                0 => pair(),
+                oid => TypeRegistry::builtin().value_type(Oid::new(oid)),
+            };
+            for value in [Value::Text(&bytes), Value::Binary(&bytes)] {
+                if let Ok(written) = json(value_type.clone(), value) {
+                    prop_assert!(is_json(&written), "{value_type} {written}");
                 }
             }
         }
@@ -250,8 +290,8 @@ mod properties {
         ) {
             let (text, binary) = array_forms(&rows);
             let value_type = ValueType::Array(Scalar::Text);
-            let whole = json(value_type, Value::Text(text.as_bytes())).unwrap();
-            prop_assert_eq!(&json(value_type, Value::Binary(&binary)).unwrap(), &whole);
+            let whole = json(value_type.clone(), Value::Text(text.as_bytes())).unwrap();
+            prop_assert_eq!(&json(value_type.clone(), Value::Binary(&binary)).unwrap(), &whole);
             prop_assert_eq!(&serde_json::to_string(&rows).unwrap(), &whole);
             let (mut text, mut binary) = (text.into_bytes(), binary);
             for bytes in [&mut text, &mut binary] {
@@ -260,7 +300,7 @@ mod properties {
                 bytes.truncate(cut.index(bytes.len()) + 1);
             }
             for value in [Value::Text(&text), Value::Binary(&binary)] {
-                if let Ok(written) = json(value_type, value) {
+                if let Ok(written) = json(value_type.clone(), value) {
                     prop_assert!(is_json(&written), "{written}");
                 }
             }
@@ -294,11 +334,11 @@ mod properties {
             let instant = (i64::from(days) * 86_400 + seconds) * 1_000_000 + micros;
             let with = format!("\"{date}T{clock}+00:00{era}\"");
             let zoned: ValueType = Scalar::TimestampTz.into();
-            prop_assert_eq!(&text(zoned, &format!("{date} {clock}+00{era}")), &with);
+            prop_assert_eq!(&text(zoned.clone(), &format!("{date} {clock}+00{era}")), &with);
             prop_assert_eq!(&binary(zoned, &instant.to_be_bytes()), &with);
             let plain: ValueType = Scalar::Timestamp.into();
             let without = with.replace("+00:00", "");
-            prop_assert_eq!(&text(plain, &format!("{date} {clock}{era}")), &without);
+            prop_assert_eq!(&text(plain.clone(), &format!("{date} {clock}{era}")), &without);
             prop_assert_eq!(&binary(plain, &instant.to_be_bytes()), &without);
         }
 

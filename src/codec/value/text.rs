@@ -20,13 +20,25 @@ pub(super) fn write(out: &mut Vec<u8>, scalar: Scalar, bytes: &[u8]) -> Result<(
         Scalar::Bytea => write_bytea(out, bytes),
         Scalar::Json | Scalar::Jsonb => write_json(out, bytes),
         Scalar::Char => write_char(out, bytes),
-        Scalar::Text
-        | Scalar::Oid
-        | Scalar::Time
-        | Scalar::TimeTz
-        | Scalar::Interval
-        | Scalar::Uuid => Ok(write_json_utf8(out, bytes)?),
+        Scalar::Hstore => super::hstore::write_text(out, bytes),
+        Scalar::Int2Vector => write_vector(out, Scalar::Int2, bytes),
+        Scalar::OidVector => write_vector(out, Scalar::Oid, bytes),
+        // The server's text is the string.
+        _ => Ok(write_json_utf8(out, bytes)?),
     }
+}
+
+/// `1 2 3`, as an array.
+fn write_vector(out: &mut Vec<u8>, element: Scalar, bytes: &[u8]) -> Result<(), Fault> {
+    out.push(b'[');
+    for (at, number) in bytes.split(|byte| *byte == b' ').filter(|it| !it.is_empty()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write(out, element, number)?;
+    }
+    out.push(b']');
+    Ok(())
 }
 
 fn write_bool(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Fault> {

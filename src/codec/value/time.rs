@@ -40,23 +40,35 @@ pub(super) fn write_date(out: &mut Vec<u8>, days: i32) -> Result<(), Fault> {
 }
 
 pub(super) fn write_timestamp(out: &mut Vec<u8>, micros: i64, zone: Zone) -> Result<(), Fault> {
+    out.push(b'"');
+    write_instant(out, micros, b'T', if zone == Zone::With { b"+00:00" } else { b"" })?;
+    out.push(b'"');
+    Ok(())
+}
+
+/// As the server writes it in text.
+pub(super) fn write_timestamp_output(
+    out: &mut Vec<u8>,
+    micros: i64,
+    zone: Zone,
+) -> Result<(), Fault> {
+    write_instant(out, micros, b' ', if zone == Zone::With { b"+00" } else { b"" })
+}
+
+fn write_instant(out: &mut Vec<u8>, micros: i64, between: u8, offset: &[u8]) -> Result<(), Fault> {
     match micros {
-        i64::MAX => out.extend_from_slice(b"\"infinity\""),
-        i64::MIN => out.extend_from_slice(b"\"-infinity\""),
+        i64::MAX => out.extend_from_slice(b"infinity"),
+        i64::MIN => out.extend_from_slice(b"-infinity"),
         _ if !TIMESTAMPS.contains(&micros) => return Err(Fault::Range),
         _ => {
             let date = Date::of_day(micros.div_euclid(DAY));
             let clock = Clock::of_day_micros(micros.rem_euclid(DAY));
             let ([m0, m1], [d0, d1]) = (two(date.month), two(date.day));
-            out.push(b'"');
             date.write_year(out);
-            out.extend_from_slice(&[b'-', m0, m1, b'-', d0, d1, b'T']);
+            out.extend_from_slice(&[b'-', m0, m1, b'-', d0, d1, between]);
             clock.write(out);
-            if zone == Zone::With {
-                out.extend_from_slice(b"+00:00");
-            }
+            out.extend_from_slice(offset);
             out.extend_from_slice(date.era());
-            out.push(b'"');
         }
     }
     Ok(())

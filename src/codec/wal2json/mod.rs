@@ -129,7 +129,7 @@ impl Wal2JsonLines {
         facts.extend_from_slice(b",\"timestamp\":\"");
         let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
         // A time that the server's own type cannot hold is left empty.
-        let _ = write_output(facts, Scalar::TimestampTz.into(), Value::Binary(&micros));
+        let _ = write_output(facts, &Scalar::TimestampTz.into(), Value::Binary(&micros));
         facts.extend_from_slice(b"\",\"lsn\":\"");
     }
 
@@ -226,7 +226,7 @@ fn key(out: &mut Vec<u8>, plan: &RelationPlan, row: Row<'_>) -> Result<(), Fault
 
 fn column(out: &mut Vec<u8>, plan: &ColumnPlan, value: Value<'_>) -> Result<(), EncodeFault> {
     out.extend_from_slice(plan.opening());
-    value::write(out, plan.form, plan.value_type, value)?;
+    value::write(out, plan.form, &plan.value_type, value)?;
     out.push(b'}');
     Ok(())
 }

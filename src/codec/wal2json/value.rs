@@ -36,7 +36,7 @@ impl Form {
 pub(super) fn write(
     out: &mut Vec<u8>,
     form: Form,
-    value_type: ValueType,
+    value_type: &ValueType,
     value: Value<'_>,
 ) -> Result<(), ValueError> {
     let start = out.len();
@@ -77,16 +77,17 @@ fn number_of_string(out: &mut Vec<u8>, start: usize) {
 
 fn quoted(
     out: &mut Vec<u8>,
-    value_type: ValueType,
+    value_type: &ValueType,
     format: Format,
     text: &[u8],
 ) -> Result<(), ValueError> {
     let fault = Fault::Encoding;
+    let value_type = value_type.clone();
     write_json_utf8(out, text).map_err(|_| ValueError::Malformed { value_type, format, fault })
 }
 
 /// Whether the JSON of such a value is the text of its output function in quotes.
-fn json_is_output(value_type: ValueType) -> bool {
+fn json_is_output(value_type: &ValueType) -> bool {
     use Scalar::{Bytea, Char, Date, Interval, Oid, Text, Time, TimeTz, Uuid};
     match value_type {
         // An oid in a domain is text; its JSON is a string already.

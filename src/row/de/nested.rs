@@ -5,11 +5,13 @@ use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 
 use super::Failure;
 use super::value::{Cell, ValueDeserializer};
+use crate::event::Relation;
 
 const DIMENSIONS_MAX: usize = 6;
 
 /// An array, of which each dimension is a sequence; one of no dimension is an empty one.
 pub(super) fn array<'a, V: Visitor<'a>>(
+    relation: &'a Relation,
     element: &Type,
     binary: &'a [u8],
     visitor: V,
@@ -27,7 +29,7 @@ pub(super) fn array<'a, V: Visitor<'a>>(
         Some((first, inner)) => (*first, inner),
         None => (0, &[] as &[usize]),
     };
-    visitor.visit_seq(Dimension { parts: &mut parts, element, left, inner })
+    visitor.visit_seq(Dimension { parts: &mut parts, relation, element, left, inner })
 }
 
 /// What is left of a nested value.
@@ -60,6 +62,7 @@ fn broken() -> Failure {
 /// One dimension of an array while it is read.
 struct Dimension<'a, 'p> {
     parts: &'p mut Parts<'a>,
+    relation: &'a Relation,
     element: &'p Type,
     left: usize,
     /// The lengths of the dimensions inside.
@@ -77,12 +80,13 @@ impl<'a> SeqAccess<'a> for Dimension<'a, '_> {
         self.left = left;
         match self.inner.split_first() {
             None => {
-                let cell = Cell::part(self.element, self.parts.take()?);
+                let cell = Cell::part(self.relation, self.element, self.parts.take()?);
                 seed.deserialize(ValueDeserializer(cell)).map(Some)
             }
             Some((length, inner)) => {
-                let (parts, element) = (&mut *self.parts, self.element);
-                let dimension = Dimension { parts, element, left: *length, inner };
+                let (parts, relation) = (&mut *self.parts, self.relation);
+                let element = self.element;
+                let dimension = Dimension { parts, relation, element, left: *length, inner };
                 seed.deserialize(de::value::SeqAccessDeserializer::new(dimension)).map(Some)
             }
         }
@@ -96,6 +100,7 @@ impl<'a> SeqAccess<'a> for Dimension<'a, '_> {
 
 /// A composite by the names of its fields.
 pub(super) fn composite_map<'a, V: Visitor<'a>>(
+    relation: &'a Relation,
     fields: &[Field],
     binary: &'a [u8],
     visitor: V,
@@ -104,11 +109,12 @@ pub(super) fn composite_map<'a, V: Visitor<'a>>(
     if usize::try_from(parts.take_i32()?) != Ok(fields.len()) {
         return Err(Failure::form("a composite whose fields have changed"));
     }
-    visitor.visit_map(Composite { parts, fields: fields.iter(), at: None })
+    visitor.visit_map(Composite { parts, relation, fields: fields.iter(), at: None })
 }
 
 /// A composite by the order of its fields.
 pub(super) fn composite_seq<'a, V: Visitor<'a>>(
+    relation: &'a Relation,
     fields: &[Field],
     binary: &'a [u8],
     visitor: V,
@@ -117,12 +123,13 @@ pub(super) fn composite_seq<'a, V: Visitor<'a>>(
     if usize::try_from(parts.take_i32()?) != Ok(fields.len()) {
         return Err(Failure::form("a composite whose fields have changed"));
     }
-    visitor.visit_seq(Composite { parts, fields: fields.iter(), at: None })
+    visitor.visit_seq(Composite { parts, relation, fields: fields.iter(), at: None })
 }
 
 /// A composite while it is read.
 struct Composite<'a, 'p> {
     parts: Parts<'a>,
+    relation: &'a Relation,
     fields: std::slice::Iter<'p, Field>,
     /// The field whose name was given out last.
     at: Option<&'p Field>,
@@ -137,7 +144,7 @@ impl<'a> Composite<'a, '_> {
         if self.parts.take_i32()?.cast_unsigned() != field.type_().oid() {
             return Err(Failure::form("a composite whose fields have changed"));
         }
-        let cell = Cell::part(field.type_(), self.parts.take()?);
+        let cell = Cell::part(self.relation, field.type_(), self.parts.take()?);
         seed.deserialize(ValueDeserializer(cell))
     }
 }

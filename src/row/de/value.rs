@@ -11,8 +11,8 @@ use super::super::column::COLUMN;
 use super::super::error::RowFault;
 use super::{Failure, nested};
 use crate::codec::text_is_binary;
-use crate::codec::value::{TypeRegistry, write_json};
-use crate::event::{Oid, Row, Value, with_scratch};
+use crate::codec::value::{TypeRegistry, ValueType, write_json};
+use crate::event::{Oid, Relation, Row, Value, with_scratch};
 
 /// A value with what is known of its type.
 #[derive(Debug, Clone)]
@@ -20,6 +20,8 @@ pub(super) struct Cell<'a> {
     value: Value<'a>,
     /// `None` for a type that only a catalogue knows.
     ty: Option<Type>,
+    /// The table it is of.
+    relation: &'a Relation,
     /// The column it stands in; `None` for a part of one.
     column: Option<(Row<'a>, usize)>,
 }
@@ -27,14 +29,14 @@ pub(super) struct Cell<'a> {
 impl<'a> Cell<'a> {
     pub(super) fn of(row: Row<'a>, place: usize) -> Self {
         let value = row.value(place).unwrap_or(Value::Null);
-        let ty = row.relation().columns[place].postgres_type();
-        Self { value, ty, column: Some((row, place)) }
+        let ty = row.relation().postgres_type(place);
+        Self { value, ty, relation: row.relation(), column: Some((row, place)) }
     }
 
-    /// A part of a nested value, which is binary all through.
-    pub(super) fn part(ty: &Type, binary: Option<&'a [u8]>) -> Self {
+    /// A part of a nested value of `relation`, which is binary all through.
+    pub(super) fn part(relation: &'a Relation, ty: &Type, binary: Option<&'a [u8]>) -> Self {
         let value = binary.map_or(Value::Null, Value::Binary);
-        Self { value, ty: Some(ty.clone()), column: None }
+        Self { value, ty: Some(ty.clone()), relation, column: None }
     }
 
     fn is_unset(&self) -> bool {
@@ -98,10 +100,9 @@ impl<'a> Cell<'a> {
         visit: impl FnOnce(Cow<'_, str>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         self.bytes()?;
-        let oid = self.ty.as_ref().map_or(0, Type::oid);
-        let value_type = TypeRegistry::builtin().value_type(Oid::new(oid));
+        let value_type = self.value_type();
         with_scratch(|scratch| {
-            write_json(scratch, value_type, self.value).map_err(RowFault::Value)?;
+            write_json(scratch, &value_type, self.value).map_err(RowFault::Value)?;
             match scratch.as_slice() {
                 [b'"', inner @ .., b'"'] if !inner.contains(&b'\\') => {
                     let text = std::str::from_utf8(inner).map_err(Failure::form)?;
@@ -117,6 +118,11 @@ impl<'a> Cell<'a> {
                 }
             }
         })
+    }
+
+    fn value_type(&self) -> ValueType {
+        let oid = self.ty.as_ref().map_or(0, Type::oid);
+        self.relation.value_type(Oid::new(oid), &TypeRegistry::builtin())
     }
 
     fn base(&self) -> Option<&Type> {
@@ -197,10 +203,16 @@ impl<'a> Deserializer<'a> for ValueDeserializer<'a> {
             (&Type::FLOAT4, _) => visitor.visit_f32(cell.read(ty)?),
             (&Type::FLOAT8, _) => visitor.visit_f64(cell.read(ty)?),
             (&Type::BYTEA, _) => visitor.visit_borrowed_bytes(cell.binary(ty)?),
-            (_, Kind::Array(element)) => nested::array(element, cell.binary(ty)?, visitor),
-            (_, Kind::Composite(fields)) => {
-                nested::composite_map(fields, cell.binary(ty)?, visitor)
+            (_, Kind::Array(element)) => {
+                nested::array(cell.relation, element, cell.binary(ty)?, visitor)
             }
+            (_, Kind::Composite(fields)) => {
+                nested::composite_map(cell.relation, fields, cell.binary(ty)?, visitor)
+            }
+            (_, Kind::Simple) if ty.name() == "hstore" => cell.with_text(|object| {
+                let mut json = serde_json::Deserializer::from_reader(object.as_bytes());
+                json.deserialize_any(visitor).map_err(Failure::form)
+            }),
             _ => self.deserialize_str(visitor),
         }
     }
@@ -286,7 +298,9 @@ impl<'a> Deserializer<'a> for ValueDeserializer<'a> {
         json_first!(self, visitor, deserialize_seq);
         let Some(ty) = self.0.base() else { return self.deserialize_any(visitor) };
         match ty.kind() {
-            Kind::Composite(fields) => nested::composite_seq(fields, self.0.binary(ty)?, visitor),
+            Kind::Composite(fields) => {
+                nested::composite_seq(self.0.relation, fields, self.0.binary(ty)?, visitor)
+            }
             _ => self.deserialize_any(visitor),
         }
     }

@@ -74,7 +74,7 @@ impl Pretty {
         self.open = Some(commit_lsn);
         let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
         let mut time = Vec::new();
-        if write_json(&mut time, Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
+        if write_json(&mut time, &Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
             time.clear();
         }
         let time = String::from_utf8_lossy(&time).trim_matches('"').replacen('T', " ", 1);
@@ -176,7 +176,7 @@ impl Pretty {
         }
         let mut json = Vec::new();
         let value_type = relation.value_type(column.type_oid, &self.types);
-        match write_json(&mut json, value_type, value) {
+        match write_json(&mut json, &value_type, value) {
             Ok(()) => shortened(&String::from_utf8_lossy(&json)).into_owned(),
             Err(error) => format!("({error})"),
         }

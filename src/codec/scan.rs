@@ -1,4 +1,4 @@
-//! Reading text front to back.
+//! Reading text front to back, and the parts of nested values in it.
 
 use crate::codec::value::Fault;
 
@@ -75,4 +75,42 @@ impl<'a> Scan<'a> {
 pub(super) fn parse<T: std::str::FromStr>(text: &[u8]) -> Result<T, Fault> {
     let text = std::str::from_utf8(text).map_err(|_| Fault::Encoding)?;
     text.parse().map_err(|_| Fault::Syntax)
+}
+
+/// One element: as it stands, or unquoted into a buffer.
+pub(super) enum Token<'a> {
+    Bare(&'a [u8]),
+    Quoted(Vec<u8>),
+}
+
+impl Token<'_> {
+    pub(super) fn text(&self) -> &[u8] {
+        match self {
+            Token::Bare(text) => text,
+            Token::Quoted(text) => text,
+        }
+    }
+}
+
+/// Take an element that one of `ends` ends.
+pub(super) fn token<'a>(scan: &mut Scan<'a>, ends: &[u8]) -> Result<Token<'a>, Fault> {
+    if scan.peek() != Some(b'"') {
+        return Ok(Token::Bare(scan.until(|byte| ends.contains(&byte))));
+    }
+    scan.expect(b"\"")?;
+    let mut text = Vec::new();
+    loop {
+        text.extend_from_slice(scan.until(|byte| byte == b'"' || byte == b'\\'));
+        match scan.0 {
+            [b'\\', taken, rest @ ..] | [b'"', taken @ b'"', rest @ ..] => {
+                text.push(*taken);
+                scan.0 = rest;
+            }
+            [b'"', rest @ ..] => {
+                scan.0 = rest;
+                return Ok(Token::Quoted(text));
+            }
+            _ => return Err(Fault::Structure),
+        }
+    }
 }
