@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod copy_both;
+pub mod journal;
 pub mod pgoutput;
 pub mod reader;
 mod rewritten;

@@ -57,6 +57,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// The whole conversation for the session, every message for pgoutput and the reader, every value.
 fn of_frames(frames: &[u8], seeds: &mut Seeds) -> Result<(), Box<dyn Error>> {
     seeds.entry("session").or_default().insert(frames.to_vec());
+    // Records to write, and to be damaged.
+    seeds.entry("journal").or_default().insert([&[1], &frames[..frames.len().min(500)]].concat());
     seeds.entry("copy_both").or_default().insert(frames[..frames.len().min(4096)].to_vec());
     let (mut at, mut in_block, mut types) = (0, false, BTreeMap::new());
     while let Some(length) = frame_bytes(&frames[at..])? {
