@@ -125,7 +125,7 @@ fn tables_that_would_break_the_application_2() {
 #[test]
 fn a_command_line_that_cannot_work_2() {
     for (options, said) in [
-        (&["--format", "debezium"][..], "not in this build yet; available: json, pretty"),
+        (&["--format", "avro"][..], "json, pretty, debezium, cloudevents, wal2json"),
         (&["--tables", "orders"], "write it as \"public.orders\""),
         (&["--slot", "Mine"], "lower-case letters"),
         (&["--until-lsn", "soon"], "is not an LSN"),
