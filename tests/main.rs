@@ -6,6 +6,7 @@
 mod support;
 
 mod a_best_effort_sink_never_holds_the_others;
+mod a_changed_table_is_told_before_its_next_row;
 mod a_full_disk_loses_nothing;
 mod a_promotion_is_followed_and_named;
 mod a_recording_replays_as_it_was_streamed;
@@ -25,6 +26,7 @@ mod harness_primary_lives_and_dies;
 mod idle_slot_follows_the_server;
 mod json_of_every_common_type_equals_to_jsonb;
 mod keys_and_types_come_from_the_catalogue;
+mod large_values_that_updates_leave_alone;
 mod messages_are_emitted_and_come_in_their_place;
 mod odd_shapes_arrive_as_they_are;
 mod prepared_transactions_arrive_at_their_commit;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Checkpoint, CheckpointError, CheckpointStore, SinkProgress};
+use crate::event::RelationVersions;
 use crate::lsn::Lsn;
 use crate::name::{SinkName, Timeline};
 
@@ -120,8 +121,8 @@ impl Checkpointer {
         Ok(confirmed)
     }
 
-    /// Save where the sinks stand on `timeline`, the server's now. Sinks that `tally` does not name
-    /// keep their entry.
+    /// Save where the sinks stand on `timeline`, the server's now, with the `versions` of tables at
+    /// what that confirms. Sinks that `tally` does not name keep their entry.
     ///
     /// Invariants I1, I2 and I7 hold by construction: what is confirmed is folded from the same
     /// positions that are saved, never falls, and is answered after the store has taken them.
@@ -135,6 +136,7 @@ impl Checkpointer {
         &mut self,
         tally: &Tally,
         timeline: Timeline,
+        versions: impl FnOnce(Lsn) -> RelationVersions + Send,
     ) -> Result<Confirmed, CheckpointError> {
         let mut next = self.saved.clone().ok_or(CheckpointError::NotBegun)?;
         next.timeline = timeline;
@@ -151,6 +153,7 @@ impl Checkpointer {
             }
         }
         next.confirmed = tally.retain().map_or(next.confirmed, |end| end.max(next.confirmed));
+        next.relations = versions(next.confirmed);
         self.begin(next).await
     }
 }
@@ -163,6 +166,10 @@ mod tests {
 
     const ON: Timeline = Timeline::new(1);
 
+    fn none(_: Lsn) -> RelationVersions {
+        RelationVersions::default()
+    }
+
     fn tally(members: &[(&str, u64, Held)]) -> Tally {
         let member = |&(name, cursor, held): &(&str, u64, Held)| {
             let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
@@ -174,7 +181,7 @@ mod tests {
     async fn begun() -> Checkpointer {
         let mut it = Checkpointer::open(MemoryStore::default()).await.unwrap();
         assert_eq!(it.confirmed(), None);
-        assert!(matches!(it.save(&tally(&[]), ON).await, Err(CheckpointError::NotBegun)));
+        assert!(matches!(it.save(&tally(&[]), ON, none).await, Err(CheckpointError::NotBegun)));
         assert_eq!(it.begin(checkpoint(5)).await.unwrap().lsn(), Lsn::new(5));
         it
     }
@@ -183,9 +190,9 @@ mod tests {
     async fn the_slowest_required_sink_decides() {
         let mut it = begun().await;
         let held = [("a", 20, Held::ByCursor), ("b", 9, Held::BySpool(Lsn::new(15)))];
-        assert_eq!(it.save(&tally(&held), ON).await.unwrap().lsn(), Lsn::new(15));
+        assert_eq!(it.save(&tally(&held), ON, none).await.unwrap().lsn(), Lsn::new(15));
         let best_effort = [("a", 30, Held::ByCursor), ("b", 9, Held::Not)];
-        assert_eq!(it.save(&tally(&best_effort), ON).await.unwrap().lsn(), Lsn::new(30));
+        assert_eq!(it.save(&tally(&best_effort), ON, none).await.unwrap().lsn(), Lsn::new(30));
         let saved = it.saved().unwrap();
         assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
         assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
@@ -196,7 +203,7 @@ mod tests {
         let mut it = begun().await;
         let mut tally = tally(&[("a", 20, Held::ByCursor), ("new", 9, Held::ByCursor)]);
         tally.members.get_mut(&sink("new")).unwrap().placed = false;
-        assert_eq!(it.save(&tally, ON).await.unwrap().lsn(), Lsn::new(9));
+        assert_eq!(it.save(&tally, ON, none).await.unwrap().lsn(), Lsn::new(9));
         assert!(!it.saved().unwrap().sinks.contains_key(&sink("new")));
     }
 
@@ -204,7 +211,7 @@ mod tests {
     async fn positions_are_saved_with_the_timeline_they_are_on() {
         let mut it = begun().await;
         let promoted = Timeline::new(2);
-        it.save(&tally(&[("a", 9, Held::ByCursor)]), promoted).await.unwrap();
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), promoted, none).await.unwrap();
         assert_eq!(it.saved().unwrap().timeline, promoted);
     }
 
@@ -212,10 +219,10 @@ mod tests {
     async fn nothing_falls_and_nobody_required_means_nothing_moves() {
         let mut it = begun().await;
         let one = |cursor| tally(&[("a", cursor, Held::ByCursor)]);
-        assert_eq!(it.save(&one(3), ON).await.unwrap().lsn(), Lsn::new(5));
-        assert!(matches!(it.save(&one(2), ON).await, Err(CheckpointError::Backwards { .. })));
-        let none = tally(&[("a", 50, Held::Not)]);
-        assert_eq!(it.save(&none, ON).await.unwrap().lsn(), Lsn::new(5));
+        assert_eq!(it.save(&one(3), ON, none).await.unwrap().lsn(), Lsn::new(5));
+        assert!(matches!(it.save(&one(2), ON, none).await, Err(CheckpointError::Backwards { .. })));
+        let nobody = tally(&[("a", 50, Held::Not)]);
+        assert_eq!(it.save(&nobody, ON, none).await.unwrap().lsn(), Lsn::new(5));
     }
 
     #[tokio::test]
@@ -238,7 +245,7 @@ mod tests {
         }
         let mut it = Checkpointer::open(Full(MemoryStore::default(), 0)).await.unwrap();
         it.begin(checkpoint(5)).await.unwrap();
-        it.save(&tally(&[("a", 9, Held::ByCursor)]), ON).await.unwrap_err();
+        it.save(&tally(&[("a", 9, Held::ByCursor)]), ON, none).await.unwrap_err();
         assert_eq!(it.confirmed().unwrap().lsn(), Lsn::new(5));
         assert_eq!(it.saved(), Some(&checkpoint(5)));
     }

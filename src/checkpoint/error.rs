@@ -62,6 +62,12 @@ pub enum CheckpointError {
         #[source]
         source: serde_json::Error,
     },
+    /// The file of relations that belongs to it is not what was written.
+    #[error("the versions of tables in {} are damaged", path.display())]
+    Relations {
+        /// The file.
+        path: PathBuf,
+    },
     /// It is about another cluster.
     #[error("the checkpoint is of cluster {stored}, the server is of cluster {found}")]
     OtherSystem {
@@ -105,6 +111,10 @@ impl From<CheckpointError> for Error {
             | E::Content { .. } => {
                 "restore the state directory from a copy; without one, remove the file and start the \
                  sinks anew"
+            }
+            E::Relations { .. } => {
+                "remove the file: nothing is lost but what tables looked like, so that a change of \
+                 shape since the last run will not be told"
             }
             E::OtherSystem { .. } | E::OtherSlot { .. } => {
                 "give each slot a state directory of its own, or correct the source"

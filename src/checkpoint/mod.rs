@@ -10,6 +10,7 @@ mod checkpointer;
 mod error;
 mod file;
 mod memory;
+mod relations_file;
 mod resume;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use resume::{Gap, ResumeError, judge_slot, resume};
 
+use crate::event::RelationVersions;
 use crate::lsn::Lsn;
 use crate::name::{PublicationName, SinkName, SlotName, SystemId, Timeline};
 
@@ -46,6 +48,9 @@ pub struct Checkpoint {
     pub options: StreamOptions,
     /// Each sink's progress.
     pub sinks: BTreeMap<SinkName, SinkProgress>,
+    /// The versions of tables in force at `confirmed`: what a change of shape is a change from.
+    #[serde(default, skip_serializing_if = "RelationVersions::is_empty")]
+    pub relations: RelationVersions,
 }
 
 /// The options that decide what the server sends, and so which index each change has.
@@ -144,6 +149,7 @@ mod tests {
                 messages: vec!["*".to_owned()],
             },
             sinks: BTreeMap::from([(sink("audit"), progress)]),
+            relations: RelationVersions::default(),
         }
     }
 

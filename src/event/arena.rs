@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::event::chunk::{Chunk, Lease};
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
+use crate::event::schema_change::ShapeChange;
 use crate::event::transaction::TransactionHead;
 use crate::event::transcoded::Transcoded;
 use crate::lineage::Lineage;
@@ -23,6 +24,7 @@ pub(crate) struct Arena {
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) transactions: Vec<TransactionHead>,
     pub(crate) relations: Vec<Arc<Relation>>,
+    pub(crate) shape_changes: Vec<ShapeChange>,
     pub(crate) heads: Vec<Head>,
     pub(crate) fields: Vec<Field>,
     /// Up to where a sink is done once it has proven this batch.
@@ -52,9 +54,22 @@ pub(crate) struct Head {
 pub(crate) enum HeadKind {
     Begin,
     Commit,
+    /// Its index is that of the event it stands before.
+    SchemaChange {
+        change: u32,
+    },
     Row(RowHead),
-    Truncate { relation: u32, cascade: bool, restart_identity: bool },
-    Message { transactional: bool, chunk: u32, prefix: Span, content: Span },
+    Truncate {
+        relation: u32,
+        cascade: bool,
+        restart_identity: bool,
+    },
+    Message {
+        transactional: bool,
+        chunk: u32,
+        prefix: Span,
+        content: Span,
+    },
 }
 
 /// A row change: where its columns are.
@@ -88,6 +103,7 @@ impl Arena {
             chunks: Vec::new(),
             transactions: Vec::new(),
             relations: Vec::new(),
+            shape_changes: Vec::new(),
             heads: Vec::new(),
             fields: Vec::new(),
             end,
@@ -144,6 +160,10 @@ impl Arena {
                         *first = to_u32(next.fields.len());
                         next.fields.extend_from_slice(&self.fields[start..start + count]);
                     });
+                }
+                HeadKind::SchemaChange { change } => {
+                    next.shape_changes.push(self.shape_changes[*change as usize].clone());
+                    *change = to_u32(next.shape_changes.len() - 1);
                 }
                 HeadKind::Truncate { relation, .. } => {
                     *relation = next.relation_index(&self.relations[*relation as usize]);

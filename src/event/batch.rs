@@ -11,6 +11,7 @@ use crate::event::chunk::Lease;
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::row::{Logged, OldRow, Row};
+use crate::event::schema_change::SchemaChange;
 use crate::event::transaction::{Transaction, TransactionHead};
 use crate::lineage::Lineage;
 use crate::lsn::{Lsn, Position};
@@ -26,12 +27,14 @@ pub struct Batch {
 
 #[cfg(feature = "client")]
 /// A place in the order of all events: LSN, then what is of no transaction, which ends where one
-/// may commit, then the index, Begin at 0 and Commit past every change.
+/// may commit, then the index, Begin at 0 and Commit past every change. A change of shape comes
+/// before the event whose index it has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Mark {
     lsn: Lsn,
     transactional: bool,
     index: u64,
+    is_indexed: bool,
 }
 
 /// One event of a [`Batch`].
@@ -40,6 +43,8 @@ pub(crate) struct Mark {
 pub enum Event<'a> {
     /// A transaction starts. A batch that continues one does not repeat it.
     Begin(Transaction<'a>),
+    /// A table has another shape from the next event on.
+    SchemaChange(SchemaChange<'a>),
     /// A row was inserted, updated or deleted.
     Change(Change<'a>),
     /// A table was emptied.
@@ -201,23 +206,21 @@ impl Batch {
     }
 
     fn mark_of(&self, head: &Head) -> Mark {
-        match head.kind {
-            HeadKind::Message { transactional: false, .. } => {
-                Mark { lsn: head.lsn, transactional: false, index: head.index }
-            }
-            _ => {
-                let transaction = &self.arena.transactions[head.transaction as usize];
-                Mark { lsn: transaction.commit_lsn, transactional: true, index: head.index }
-            }
-        }
+        let (lsn, transactional) = match head.kind {
+            HeadKind::Message { transactional: false, .. } => (head.lsn, false),
+            _ => (self.arena.transactions[head.transaction as usize].commit_lsn, true),
+        };
+        let is_indexed = !matches!(head.kind, HeadKind::SchemaChange { .. });
+        Mark { lsn, transactional, index: head.index, is_indexed }
     }
 }
 
 impl<'a> Event<'a> {
-    /// The identity of the change; `None` for the bounds of a transaction.
+    /// The identity of the change; `None` for the bounds of a transaction and for a changed shape,
+    /// which have none.
     pub fn position(self) -> Option<Position> {
         match self {
-            Event::Begin(_) | Event::Commit(_) => None,
+            Event::Begin(_) | Event::SchemaChange(_) | Event::Commit(_) => None,
             Event::Change(change) => Some(change.position()),
             Event::Truncate(truncate) => Some(truncate.position()),
             Event::Message(message) => Some(message.position()),
@@ -416,6 +419,11 @@ impl<'a> EventAt<'a> {
         match &self.head().kind {
             HeadKind::Begin => Event::Begin(self.transaction()),
             HeadKind::Commit => Event::Commit(self.transaction()),
+            &HeadKind::SchemaChange { change } => Event::SchemaChange(SchemaChange {
+                change: &self.arena.shape_changes[change as usize],
+                head: self.head(),
+                transaction: self.transaction(),
+            }),
             HeadKind::Row(row) => Event::Change(Change { event: self, row }),
             &HeadKind::Truncate { relation, cascade, restart_identity } => {
                 Event::Truncate(Truncate { event: self, relation, cascade, restart_identity })

@@ -10,9 +10,11 @@ mod chunk;
 mod encoded;
 mod relation;
 mod row;
+mod schema_change;
 mod transaction;
 mod transcoded;
 mod value;
+mod versions;
 
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
 #[cfg(feature = "client")]
@@ -25,7 +27,10 @@ pub use chunk::{Chunk, Lease};
 pub use encoded::Encoded;
 pub use relation::{Column, Oid, Relation, ReplicaIdentity};
 pub use row::{OldRow, Row};
+pub use schema_change::SchemaChange;
+pub(crate) use schema_change::ShapeChange;
 pub use transaction::Transaction;
 pub(crate) use transaction::{TransactionEnd, TransactionHead};
 pub(crate) use transcoded::with_scratch;
 pub use value::Value;
+pub use versions::RelationVersions;

@@ -91,6 +91,29 @@ impl Relation {
             && *replica_identity == other.replica_identity
     }
 
+    /// Whether `other` is described in the same words, but for what types are called.
+    pub(crate) fn is_worded_as(&self, other: &Relation) -> bool {
+        let same = |(a, b): (&Column, &Column)| {
+            a.name == b.name
+                && a.type_oid == b.type_oid
+                && a.type_modifier == b.type_modifier
+                && a.in_identity == b.in_identity
+        };
+        self.oid == other.oid
+            && self.schema == other.schema
+            && self.name == other.name
+            && self.replica_identity == other.replica_identity
+            && self.columns.len() == other.columns.len()
+            && self.columns.iter().zip(&other.columns).all(same)
+    }
+
+    /// Whether both have the same columns in the same words, as far as is known.
+    pub(crate) fn has_shape_of(&self, other: &Relation) -> bool {
+        let numbers = (self.attribute_numbers(), other.attribute_numbers());
+        let differ = matches!(numbers, (Some(one), Some(other)) if one != other);
+        !differ && self.is_worded_as(other)
+    }
+
     /// The place of the column called `name`.
     pub fn column_index(&self, name: &str) -> Option<usize> {
         self.columns.iter().position(|column| column.name == name)

@@ -95,6 +95,7 @@ fn named(event: Event<'_>) -> String {
         },
         Event::Message(message) => String::from_utf8_lossy(message.content()).into_owned(),
         Event::Truncate(_) => panic!("nothing truncates here"),
+        Event::SchemaChange(_) => panic!("no shape changes here"),
     }
 }
 

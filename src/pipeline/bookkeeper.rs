@@ -85,7 +85,9 @@ impl Bookkeeper {
     async fn save(&mut self, tally: &Tally) -> Result<()> {
         // Asked after the tally was made: what it holds is of this timeline or of one before.
         let timeline = self.confirmer.timeline();
-        let confirmed = self.checkpointer.save(tally, timeline).await.map_err(Error::from)?;
+        let versions = |confirmed| self.confirmer.versions_at(confirmed);
+        let saving = self.checkpointer.save(tally, timeline, versions);
+        let confirmed = saving.await.map_err(Error::from)?;
         self.monitor.set_state_error(None);
         let apply = self.ledger.quorum_frontier(tally).unwrap_or(confirmed.lsn());
         self.confirmer.report(confirmed, apply.max(confirmed.lsn()))

@@ -125,7 +125,9 @@ fn start_point(
         confirmed = Some(saved.confirmed);
         reached = Some((identity, furthest.unwrap_or(saved.confirmed).max(saved.confirmed)));
     }
-    Ok(StreamStartPoint { confirmed, reached, budget: budget.clone(), runtime: thread.handle() })
+    let versions = checkpointer.saved().map(|saved| saved.relations.clone()).unwrap_or_default();
+    let (budget, runtime) = (budget.clone(), thread.handle());
+    Ok(StreamStartPoint { confirmed, reached, versions, budget, runtime })
 }
 
 /// Who takes part: saved before anyone is given anything.
@@ -162,6 +164,7 @@ fn first_checkpoint(
         confirmed: start,
         options,
         sinks: entries,
+        relations: before.map(|saved| saved.relations.clone()).unwrap_or_default(),
     }
 }
 

@@ -10,7 +10,7 @@ use super::error::{RecordingError, of_journal};
 use super::keeper::{Keeper, Order};
 use crate::Result;
 use crate::budget::Budget;
-use crate::event::Batch;
+use crate::event::{Batch, RelationVersions};
 use crate::journal::{JournalPosition, JournalWriter, Opening};
 use crate::lsn::Lsn;
 use crate::stream::{Confirmer, ReplicationStream, Source, StreamStartPoint};
@@ -75,6 +75,7 @@ impl Recorder {
         let start = StreamStartPoint {
             confirmed: writer.end(),
             reached,
+            versions: RelationVersions::default(),
             budget: Budget::new(BUDGET_BYTES),
             runtime: Handle::current(),
         };

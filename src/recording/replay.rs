@@ -243,7 +243,9 @@ impl Recording {
     fn read_on(&mut self, bytes: usize, lease: &Lease) -> Result<()> {
         if let Some(opened) = self.opened.take() {
             // Rows that the catalogue was not asked about were not handed out, and come again.
-            self.assembler = assembler_of(&opened, self.assembler.handed_out())?;
+            let known = self.assembler.known();
+            let handed = self.assembler.handed_out();
+            self.assembler = assembler_of(&opened, handed)?.knowing(&known);
             self.answers.clear();
         }
         let mut left = bytes;

@@ -16,17 +16,20 @@
 
 use std::sync::Arc;
 
-use super::relations::Relations;
+use super::catalogued::Doubt;
+use super::open::{Open, open, push_change};
+use super::relations::{Relations, VersionsMet};
+use super::rows::Rows;
 use crate::event::{
-    Arena, Batch, Chunk, Head, HeadKind, Lease, Oid, RowHead, RowShape, Span, TransactionEnd,
-    TransactionHead, to_u32,
+    Arena, Batch, Chunk, Head, HeadKind, Lease, Oid, RelationVersions, RowHead, Span,
+    TransactionEnd, TransactionHead, to_u32,
 };
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::timestamp::Timestamp;
 use crate::wire::DecodeError;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
-use crate::wire::pgoutput::{Message, OldKind, TupleSpan};
+use crate::wire::pgoutput::Message;
 use crate::wire::streaming::StreamMessage;
 
 /// How far a consumer has been served, so that a new connection does not serve it twice.
@@ -58,7 +61,11 @@ impl AssemblerOptions {
 #[derive(Debug)]
 pub struct Assembler {
     pub(super) relations: Relations,
-    open: Option<Open>,
+    /// By committed transactions, since they were last taken.
+    pub(super) versions_met: Vec<VersionsMet>,
+    /// Tables that may have changed, until the catalogue has answered.
+    pub(super) doubts: Vec<Doubt>,
+    pub(super) open: Option<Open>,
     pub(super) arena: Arena,
     /// The position of the last keepalive that counts. Apart from the arena's end: what came may
     /// be handed out as it is, idle progress only once it was asked whether the publications exist.
@@ -74,34 +81,13 @@ pub struct Assembler {
     options: AssemblerOptions,
 }
 
-/// The transaction between Begin and Commit.
-#[derive(Debug)]
-struct Open {
-    commit_lsn: Lsn,
-    /// Its place among the arena's transactions.
-    transaction: u32,
-    /// How many changes were counted.
-    index: u64,
-    /// Changes up to this index were handed out before.
-    skip_through: u64,
-    /// Its last change in the arena.
-    last: Option<u32>,
-    head: TransactionHead,
-}
-
-/// The rows of one change.
-#[derive(Clone, Copy)]
-enum Rows {
-    Insert(TupleSpan),
-    Update(Option<(OldKind, TupleSpan)>, TupleSpan),
-    Delete(OldKind, TupleSpan),
-}
-
 impl Assembler {
     /// An assembler for a connection that follows `handed`.
     pub fn new(lineage: Arc<Lineage>, handed: HandedOut, options: AssemblerOptions) -> Self {
         Self {
             relations: Relations::default(),
+            versions_met: Vec::new(),
+            doubts: Vec::new(),
             open: None,
             arena: Arena::new(lineage, handed.end),
             idle_end: handed.end,
@@ -112,6 +98,18 @@ impl Assembler {
             stray_aborts: 0,
             options,
         }
+    }
+
+    /// The same, told of the versions of tables in force where the connection begins: a change of
+    /// shape is one from what was known before.
+    pub fn knowing(mut self, versions: &RelationVersions) -> Self {
+        self.relations.know(versions);
+        self
+    }
+
+    /// The last version of each table that an event came of.
+    pub fn known(&self) -> RelationVersions {
+        self.relations.known()
     }
 
     /// Take in a run of CopyData messages.
@@ -182,9 +180,10 @@ impl Assembler {
     /// Where the events begin that wait for what follows.
     fn held_from(&self) -> usize {
         let Some(open) = &self.open else { return self.arena.heads.len() };
-        let held = self.arena.heads.len() - usize::from(open.last.is_some());
-        let before = held.checked_sub(1).map(|at| self.arena.heads[at].kind);
-        held - usize::from(matches!(before, Some(HeadKind::Begin)))
+        let heads = &self.arena.heads[..self.arena.heads.len() - usize::from(open.last.is_some())];
+        let comes_before =
+            |head: &&Head| matches!(head.kind, HeadKind::Begin | HeadKind::SchemaChange { .. });
+        heads.len() - heads.iter().rev().take_while(comes_before).count()
     }
 
     /// Whether there is progress beyond the last batch.
@@ -197,8 +196,14 @@ impl Assembler {
         self.stray_aborts
     }
 
+    /// The versions of tables that came into use, by transactions that are wholly in the batches
+    /// taken so far or come with the next.
+    pub fn take_versions_met(&mut self) -> Vec<VersionsMet> {
+        std::mem::take(&mut self.versions_met)
+    }
+
     /// Close the batch: everything pushed so far, but for the last change of an open transaction
-    /// (and its Begin, when nothing lies between).
+    /// (and its Begin, or the change of shape that it needs, when nothing lies between).
     ///
     /// That change waits for the next one or for the Commit, so that a batch always knows which
     /// change is the last of its transaction. `lend` accounts for the memory the batch takes beside
@@ -229,6 +234,7 @@ impl Assembler {
             return Some(Batch::new(full));
         }
         self.relations.leave_unanswered();
+        self.doubts.clear();
         self.handed.end = full.end;
         let handed_of = |open: &Open| open.index - u64::from(open.last.is_some());
         self.handed.partial = self.open.as_ref().map(|open| (open.commit_lsn, handed_of(open)));
@@ -322,15 +328,23 @@ impl Assembler {
                 kind: HeadKind::Begin,
             });
         }
-        self.open =
-            Some(Open { commit_lsn, transaction, index: 0, skip_through, last: None, head });
+        self.open = Some(Open {
+            commit_lsn,
+            transaction,
+            index: 0,
+            skip_through,
+            is_unwanted: false,
+            met: Vec::new(),
+            last: None,
+            head,
+        });
         Ok(())
     }
 
     fn origin(&mut self, name: &str) -> Result<(), DecodeError> {
         let open = open(&mut self.open, "Origin")?;
         if self.options.local_only {
-            open.skip_through = u64::MAX;
+            (open.skip_through, open.is_unwanted) = (u64::MAX, true);
             let begins = |head: &mut Head| matches!(head.kind, HeadKind::Begin);
             self.arena.heads.pop_if(begins);
             return Ok(());
@@ -357,6 +371,10 @@ impl Assembler {
                 kind: HeadKind::Commit,
             });
         }
+        let relations = std::mem::take(&mut open.met);
+        if !relations.is_empty() {
+            self.versions_met.push(VersionsMet { end: end_lsn, relations });
+        }
         self.last_commit = Some(commit_lsn);
         self.open = None;
         self.arena.end = self.arena.end.max(end_lsn);
@@ -382,30 +400,20 @@ impl Assembler {
 
     #[inline]
     fn row(&mut self, lsn: Lsn, oid: Oid, rows: Rows) -> Result<(), DecodeError> {
-        let open = open(&mut self.open, "a row change")?;
-        let relation = self.relations.table(oid)?;
-        let (old, new) = rows.spans();
-        for span in old.iter().chain(&new) {
-            let (want, have) = (relation.columns.len(), span.count);
-            if want != have {
-                return Err(DecodeError::ColumnCount { oid: oid.as_u32(), want, have });
-            }
+        let mut described = self.relations.table(oid)?;
+        if described.is_fresh {
+            self.meet(lsn, oid)?;
+            described = self.relations.table(oid)?;
         }
+        let open = open(&mut self.open, "a row change")?;
+        let relation = &described.relation;
+        rows.check(relation)?;
         open.index += 1;
         if open.index <= open.skip_through {
-            let first = old.or(new).map_or(0, |span| span.first);
-            self.arena.fields.truncate(first);
+            self.arena.fields.truncate(rows.first());
             return Ok(());
         }
-        let shape = match rows {
-            Rows::Insert(new) => RowShape::Insert { new: to_u32(new.first) },
-            Rows::Update(None, new) => RowShape::Update { new: to_u32(new.first) },
-            Rows::Update(Some((kind, old)), new) => {
-                self.arena.merge_unchanged(relation, kind, old, new);
-                RowShape::UpdateWithOld { kind, old: to_u32(old.first), new: to_u32(new.first) }
-            }
-            Rows::Delete(kind, old) => RowShape::Delete { kind, old: to_u32(old.first) },
-        };
+        let shape = rows.shape(&mut self.arena, relation);
         let row = RowHead {
             relation: self.arena.relation_index(relation),
             chunk: to_u32(self.arena.chunks.len() - 1),
@@ -422,9 +430,14 @@ impl Assembler {
         cascade: bool,
         restart_identity: bool,
     ) -> Result<(), DecodeError> {
-        let open = open(&mut self.open, "Truncate")?;
+        open(&mut self.open, "Truncate")?;
         for oid in relations.as_chunks::<4>().0 {
-            let relation = self.relations.table(Oid::new(u32::from_be_bytes(*oid)))?;
+            let oid = Oid::new(u32::from_be_bytes(*oid));
+            if self.relations.table(oid)?.is_fresh {
+                self.meet(lsn, oid)?;
+            }
+            let relation = &self.relations.table(oid)?.relation;
+            let open = open(&mut self.open, "Truncate")?;
             open.index += 1;
             if open.index > open.skip_through {
                 let relation = self.arena.relation_index(relation);
@@ -470,28 +483,6 @@ impl Assembler {
         self.arena.end = self.arena.end.max(lsn);
         Ok(())
     }
-}
-
-impl Rows {
-    fn spans(self) -> (Option<TupleSpan>, Option<TupleSpan>) {
-        match self {
-            Self::Insert(new) => (None, Some(new)),
-            Self::Update(old, new) => (old.map(|(_, span)| span), Some(new)),
-            Self::Delete(_, old) => (Some(old), None),
-        }
-    }
-}
-
-fn open<'a>(
-    open: &'a mut Option<Open>,
-    message: &'static str,
-) -> Result<&'a mut Open, DecodeError> {
-    open.as_mut().ok_or(DecodeError::OutOfPlace { message, place: "outside a transaction" })
-}
-
-fn push_change(arena: &mut Arena, open: &mut Open, lsn: Lsn, kind: HeadKind) {
-    open.last = Some(to_u32(arena.heads.len()));
-    arena.heads.push(Head { transaction: open.transaction, index: open.index, lsn, kind });
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ impl Script {
     }
 
     fn relation(&mut self) -> &mut Self {
+        self.relation_with(25)
+    }
+
+    /// The table with a note of this type.
+    fn relation_with(&mut self, note: u32) -> &mut Self {
         let column = |name: &str, type_oid, in_identity| Column {
             name: name.to_owned(),
             type_oid: Oid::new(type_oid),
@@ -44,7 +49,7 @@ impl Script {
             schema: "public".to_owned(),
             name: "t".to_owned(),
             replica_identity: ReplicaIdentity::Default,
-            columns: vec![column("id", 23, true), column("note", 25, false)],
+            columns: vec![column("id", 23, true), column("note", note, false)],
             catalog: None,
         });
         self
@@ -93,6 +98,7 @@ fn lines(batch: &Batch) -> Vec<String> {
         }
         Event::Message(message) => format!("message {:?}", message.position()),
         Event::Truncate(_) => "truncate".to_owned(),
+        Event::SchemaChange(change) => format!("schema {:?}", change.before()),
     };
     batch.events().map(line).collect()
 }
@@ -203,13 +209,16 @@ fn a_cursor_cuts_a_batch_between_transactions() {
     assert!(batch.after(Lsn::new(208)).is_empty());
 }
 
-/// Three transactions; row LSNs repeat and fall.
+/// Three transactions; row LSNs repeat and fall, and the table changes within the last.
 fn story() -> Bytes {
     let mut script = Script::default();
     script.keepalive(10);
     for (commit, rows) in [(100, 3), (200, 0), (300, 5)] {
         script.begin(commit).relation();
         for row in 0..rows {
+            if (commit, row) == (300, 2) {
+                script.relation_with(1043);
+            }
             script.insert(commit - row / 2 * 50, &format!("{commit}-{row}"));
         }
         script.commit(commit).message(commit + 12).keepalive(commit + 20);
@@ -252,6 +261,7 @@ proptest! {
         let mut whole = fresh();
         whole.push(Chunk { bytes: bytes.clone(), lease: Lease::free() }).unwrap();
         let expected = lines(&take(&mut whole).unwrap());
+        prop_assert_eq!(expected.iter().filter(|line| line.starts_with("schema")).count(), 1);
         let mut seen = Vec::new();
         let mut handed = HandedOut { end: Lsn::new(0), partial: None };
         for (cut, step) in cuts.into_iter().chain([(ends.len(), 3)]) {

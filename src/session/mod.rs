@@ -17,9 +17,12 @@
 //! ```
 
 mod assembler;
+mod catalogued;
+mod open;
 mod pace;
 mod relations;
 mod rest;
+mod rows;
 mod status;
 mod streamed;
 
@@ -36,6 +39,7 @@ pub use assembler::{Assembler, AssemblerOptions, HandedOut};
 pub use pace::{
     Backlog, GATHER, GATHER_BYTES, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
 };
+pub use relations::VersionsMet;
 pub use rest::PAUSE_MAX;
 pub use status::{Feedback, Intervals, Now, Progress};
 pub use streamed::{Kept, PreparedTransaction, Step, Streamed, Unheld};

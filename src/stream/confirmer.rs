@@ -1,14 +1,16 @@
 //! The way back: what is durable, as those who made it so say.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
 use super::error::StreamError;
+use super::history::History;
 use crate::Result;
 use crate::budget::Budget;
 use crate::checkpoint::Confirmed;
+use crate::event::RelationVersions;
 use crate::lsn::Lsn;
 use crate::name::Timeline;
 use crate::net::Gauges;
@@ -28,6 +30,39 @@ pub(super) struct Shared {
     pub(super) spill_bytes: Arc<AtomicU64>,
     /// How many connections had a place for open transactions.
     pub(super) connections: AtomicU64,
+    /// The stream writes it when a batch brings a new version of a table, and whoever saves
+    /// progress reads it: neither once per row, and neither for long.
+    history: Mutex<History>,
+}
+
+impl Shared {
+    /// Nothing streamed yet.
+    pub(super) fn new(budget: Budget) -> Self {
+        let none = Lsn::new(0);
+        Self {
+            progress: watch::Sender::new(Progress { flush: none, apply: none }),
+            handed_out: AtomicU64::new(0),
+            timeline: AtomicU32::new(0),
+            gauges: Arc::default(),
+            budget,
+            reconnects: AtomicU64::new(0),
+            spill_bytes: Arc::default(),
+            connections: AtomicU64::new(0),
+            history: Mutex::new(History::new(&RelationVersions::default(), none)),
+        }
+    }
+
+    /// The stream begins at `start`, where `versions` are in force.
+    pub(super) fn begin_at(&self, start: Lsn, versions: &RelationVersions) {
+        self.progress.send_replace(Progress { flush: start, apply: start });
+        self.handed_out.store(start.as_u64(), Ordering::Relaxed);
+        *self.history() = History::new(versions, start);
+    }
+
+    pub(super) fn history(&self) -> MutexGuard<'_, History> {
+        // Whatever it is told makes it whole again: a panic elsewhere leaves it usable.
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Says what is durable.
@@ -65,12 +100,18 @@ impl Confirmer {
             *said = risen;
             changed
         });
+        self.shared.history().confirm(progress.flush);
         Ok(())
     }
 
     /// The end of what was handed out.
     pub fn handed_out(&self) -> Lsn {
         Lsn::new(self.shared.handed_out.load(Ordering::Relaxed))
+    }
+
+    /// The versions of tables in force at `position`, which is not before what is confirmed.
+    pub(crate) fn versions_at(&self, position: Lsn) -> RelationVersions {
+        self.shared.history().at(position)
     }
 
     /// The timeline that whatever was handed out by now belongs to.

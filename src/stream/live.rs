@@ -89,8 +89,21 @@ impl Live {
         let tap = source.tapped.then(|| Tap::new(&connection, source, streaming));
         let options =
             AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
-        let assembler = Assembler::new(Arc::clone(&connection.lineage), handed, options);
+        let versions = shared.history().at(connection.start);
+        let lineage = Arc::clone(&connection.lineage);
+        let assembler = Assembler::new(lineage, handed, options).knowing(&versions);
         Box::new(Self { connection, assembler, hold, tap, in_doubt: false, idle_at: None })
+    }
+
+    /// What was taken from the assembler is handed out; how far that reaches. The versions of
+    /// tables that it brought are known before anybody can prove it.
+    pub(super) fn hand_out(&mut self, shared: &Shared) -> HandedOut {
+        let met = self.assembler.take_versions_met();
+        if !met.is_empty() {
+            let mut history = shared.history();
+            met.into_iter().for_each(|met| history.note(met));
+        }
+        self.assembler.handed_out()
     }
 
     pub(super) fn poll_next(

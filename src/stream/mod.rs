@@ -26,6 +26,7 @@ mod backoff;
 mod confirmer;
 mod connection;
 mod error;
+mod history;
 mod hold;
 mod judge;
 mod live;
@@ -37,24 +38,23 @@ mod tap;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use crate::budget::Budget;
 use crate::catalog;
-use crate::event::{Batch, CatalogEntry};
+use crate::event::{Batch, CatalogEntry, RelationVersions};
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
 use crate::net::{Format, Request, Streaming};
 use crate::publication::missing_publications;
-use crate::session::{HandedOut, Progress};
+use crate::session::HandedOut;
 use crate::{Error, ErrorKind, Result};
 
 pub(crate) use backoff::Backoff;
@@ -66,14 +66,12 @@ pub use source::{Source, WireFormat};
 use confirmer::Shared;
 use connection::{Answer, Attempt, Connection, answered};
 use live::{Idle, Live, Next, Shares};
-use opening::{AbortOnDrop, first_connection};
+pub(crate) use opening::StreamStartPoint;
+use opening::{AbortOnDrop, BACKOFF_FIRST, first_connection};
 use prepared::PreparedTransactions;
 pub(crate) use tap::Tapped;
 
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// How long a server that is starting may take before the first connection.
-const STARTUP_WAIT: Duration = Duration::from_secs(60);
 /// How long a slot may stay in use after we lost it: past this it is not our own old connection.
 const SLOT_REGAIN: Duration = Duration::from_secs(180);
 /// How long the wire task may take to end the stream in order.
@@ -134,19 +132,6 @@ enum State {
 
 type Verdict = Answer<()>;
 
-/// Where a stream goes on, and what it may use.
-#[derive(Debug)]
-pub(crate) struct StreamStartPoint {
-    /// What was confirmed before.
-    pub(crate) confirmed: Option<Lsn>,
-    /// Of which server, and up to where something was delivered.
-    pub(crate) reached: Option<(ServerIdentity, Lsn)>,
-    /// The bound on bytes in flight.
-    pub(crate) budget: Budget,
-    /// Where the wire task runs.
-    pub(crate) runtime: Handle,
-}
-
 /// Bytes in flight of a stream that nothing else is said of.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
 
@@ -161,25 +146,20 @@ impl ReplicationStream {
     /// Dropping the future closes whatever was opened; a slot or publication may have been made.
     pub async fn connect(source: Source) -> Result<Self> {
         let budget = Budget::new(BUDGET_BYTES);
-        let runtime = Handle::current();
-        Self::start(source, StreamStartPoint { confirmed: None, reached: None, budget, runtime })
-            .await
+        let start = StreamStartPoint {
+            confirmed: None,
+            reached: None,
+            versions: RelationVersions::default(),
+            budget,
+            runtime: Handle::current(),
+        };
+        Self::start(source, start).await
     }
 
     /// Connect and stream from `start`.
     pub(crate) async fn start(source: Source, start: StreamStartPoint) -> Result<Self> {
         let source = Arc::new(source);
-        let none = Lsn::new(0);
-        let shared = Arc::new(Shared {
-            progress: watch::Sender::new(Progress { flush: none, apply: none }),
-            handed_out: AtomicU64::new(0),
-            timeline: AtomicU32::new(0),
-            gauges: Arc::default(),
-            budget: start.budget.clone(),
-            reconnects: AtomicU64::new(0),
-            spill_bytes: Arc::default(),
-            connections: AtomicU64::new(0),
-        });
+        let shared = Arc::new(Shared::new(start.budget.clone()));
         let streaming = source.first_streaming();
         if let Some(spill) = &source.spill {
             spill.wipe().map_err(|error| Error::permanent(ErrorKind::Io, error))?;
@@ -199,8 +179,7 @@ impl ReplicationStream {
         };
         let connection = first_connection(&start.runtime, attempt).await?;
         let at = connection.start;
-        shared.progress.send_replace(Progress { flush: at, apply: at });
-        shared.handed_out.store(at.as_u64(), Ordering::Relaxed);
+        shared.begin_at(at, &start.versions);
         let handed = HandedOut { end: at, partial: None };
         let identity = connection.lineage.identity();
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
@@ -330,7 +309,7 @@ impl ReplicationStream {
                 }
                 State::Streaming(live) => match ready!(live.poll_next(cx, &self.source, idle)) {
                     Next::Batch(batch) => {
-                        self.handed = live.assembler.handed_out();
+                        self.handed = live.hand_out(&self.shared);
                         live.release_tapped(&mut self.tapped);
                         self.backoff.reset();
                         return Poll::Ready(Ok(Some(self.hand_out(batch))));
@@ -371,7 +350,7 @@ impl ReplicationStream {
         if let Err(error) = verdict {
             return Poll::Ready(self.retry(error).map(|()| None));
         }
-        self.handed = live.assembler.handed_out();
+        self.handed = live.hand_out(&self.shared);
         if batch.is_some() {
             live.release_tapped(&mut self.tapped);
         }

@@ -1,4 +1,4 @@
-//! A connection that is being opened.
+//! A connection that is being opened, and where it goes on.
 //!
 //! The opening runs as a task of its own, so that it goes on while nobody polls the stream, and is
 //! given up with whoever waits for it. Only the first one is tried again here, and only for what is
@@ -13,8 +13,31 @@ use tokio::time::Instant;
 use super::backoff::Backoff;
 use super::connection::{Attempt, Connection};
 use super::error::StreamError;
-use super::{BACKOFF_FIRST, STARTUP_WAIT};
+use crate::budget::Budget;
+use crate::event::RelationVersions;
+use crate::lsn::Lsn;
+use crate::name::ServerIdentity;
 use crate::{ErrorKind, Result};
+
+/// The first wait before connecting again.
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// How long a server that is starting may take before the first connection.
+const STARTUP_WAIT: Duration = Duration::from_secs(60);
+
+/// Where a stream goes on, and what it may use.
+#[derive(Debug)]
+pub(crate) struct StreamStartPoint {
+    /// What was confirmed before.
+    pub(crate) confirmed: Option<Lsn>,
+    /// Of which server, and up to where something was delivered.
+    pub(crate) reached: Option<(ServerIdentity, Lsn)>,
+    /// The versions of tables in force at what was confirmed.
+    pub(crate) versions: RelationVersions,
+    /// The bound on bytes in flight.
+    pub(crate) budget: Budget,
+    /// Where the wire task runs.
+    pub(crate) runtime: Handle,
+}
 
 /// The first connection: what is in the way is told at once, but for a server that is starting and
 /// a slot whose last user may be on its way out.

@@ -18,6 +18,8 @@ use super::primary::Primary;
 #[derive(Debug, Default)]
 pub(crate) struct History {
     pub(crate) transactions: Vec<Transaction>,
+    /// What it says of changed shapes, each before an event of its table.
+    pub(crate) schema_changes: Vec<Value>,
 }
 
 /// One transaction, or one message outside of any.
@@ -51,6 +53,7 @@ impl History {
     pub(crate) fn parse(text: &str) -> Result<History, String> {
         let mut history = History::default();
         let mut open: Option<Transaction> = None;
+        let mut announced: Option<Value> = None;
         let mut ids = HashSet::new();
         if !text.is_empty() && !text.ends_with('\n') {
             return Err("it ends inside a line".into());
@@ -59,7 +62,7 @@ impl History {
             let at = |why: String| format!("line {}: {why}: {line:.400}", number + 1);
             let event: Value = serde_json::from_str(line).map_err(|error| at(error.to_string()))?;
             let id = event["id"].as_str().unwrap_or_default().to_owned();
-            if !ids.insert(id) {
+            if !ids.insert(id.clone()) {
                 return Err(at("its id came before".into()));
             }
             let commit_lsn = lsn(&event["commit_lsn"]).ok_or_else(|| at("no commit_lsn".into()))?;
@@ -77,6 +80,20 @@ impl History {
             let seq = if free { 0 } else { transaction.events.len() as u64 + 1 };
             if event["seq"].as_u64() != Some(seq) {
                 return Err(at(format!("seq should be {seq}")));
+            }
+            if event["op"] == "schema" {
+                let base = id.strip_suffix(":s").filter(|_| announced.is_none());
+                announced = Some(event);
+                if base.is_none_or(|base| !base.ends_with(&format!(":{seq}"))) {
+                    return Err(at("a change of shape out of place".into()));
+                }
+                continue;
+            }
+            if let Some(change) = announced.take() {
+                if ["schema", "table", "xid"].iter().any(|it| change[*it] != event[*it]) {
+                    return Err(at("a change of shape of another table came before".into()));
+                }
+                history.schema_changes.push(change);
             }
             let before = history.transactions.last().map(|before| before.commit_lsn);
             if before.is_some_and(|before| before >= commit_lsn) {
@@ -214,7 +231,9 @@ pub(crate) fn table(primary: &Primary, name: &str) -> BTreeMap<String, Row> {
     let query = format!(
         "select coalesce(jsonb_agg(a.attname order by a.attname), '[]')::text
          from pg_index i join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any(i.indkey)
-         where i.indrelid = '{name}'::regclass and i.indisprimary"
+         where i.indrelid = '{name}'::regclass and case
+            when exists (select from pg_index r where r.indrelid = i.indrelid and r.indisreplident)
+            then i.indisreplident else i.indisprimary end"
     );
     let key: Vec<String> = serde_json::from_str(&primary.query_one_text(&query).unwrap()).unwrap();
     let query = format!(

@@ -106,6 +106,7 @@ impl EventLines for CloudEventLines {
     ) -> Result<(), EncodeError> {
         let (position, transaction) = match event {
             Event::Begin(_) | Event::Commit(_) => return Ok(()),
+            Event::SchemaChange(change) => (change.before(), Some(change.transaction())),
             Event::Change(change) => (change.position(), Some(change.transaction())),
             Event::Truncate(truncate) => (truncate.position(), Some(truncate.transaction())),
             Event::Message(message) => (message.position(), message.transaction()),
@@ -119,6 +120,10 @@ impl EventLines for CloudEventLines {
         out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
         match event {
             Event::Begin(_) | Event::Commit(_) => {}
+            Event::SchemaChange(change) => {
+                out.extend_from_slice(b":s");
+                attributes(out, "schema", &subject(change.new_relation()));
+            }
             Event::Change(change) => {
                 let attributes = self.plans.at(change.relation_slot());
                 out.extend_from_slice(attributes.of(change.operation()));
@@ -144,7 +149,7 @@ impl EventLines for CloudEventLines {
 
 impl Attributes {
     fn new(relation: &Relation) -> Self {
-        let subject = format!("{}.{}", relation.schema, relation.name);
+        let subject = subject(relation);
         let attributes = |op: &str| {
             let mut text = Vec::new();
             attributes(&mut text, op, &subject);
@@ -165,6 +170,10 @@ impl Attributes {
             Operation::Delete => &self.delete,
         }
     }
+}
+
+fn subject(relation: &Relation) -> String {
+    format!("{}.{}", relation.schema, relation.name)
 }
 
 fn message_attributes(out: &mut Vec<u8>, message: Message<'_>) {

@@ -22,6 +22,7 @@ fn every_kind() -> Batch {
     frames.begin_at(0x100, 847_664_525_123_456).relation(&orders(ReplicaIdentity::Default));
     frames.insert(0x90, TABLE, &row).update(0x91, TABLE, None, &row);
     frames.delete(0x92, TABLE, OldRowKind::Key, &row).message(0x93, "", b"\xff");
+    frames.relation(&orders(ReplicaIdentity::Index));
     frames.truncate(0x94, &[TABLE]).commit(0x100);
     batch(&mut frames)
 }
@@ -67,8 +68,10 @@ fn every_event_has_the_attributes_it_must_and_the_native_event_as_its_data() {
     let (time, table) = ("2026-11-10T22:22:05.123456+00:00", "pub\"lic.orders");
     let null = Json::Null;
     assert_eq!(of("time")[..2], [null.clone(), time.into()]);
-    let subjects = [Json::from("p"), table.into(), table.into(), table.into(), null, table.into()];
+    let table = || Json::from(table);
+    let subjects = [Json::from("p"), table(), table(), table(), null, table(), table()];
     assert_eq!(of("subject"), subjects);
+    assert_eq!(of("type")[5], "walcast.schema");
     assert!(of("source").iter().all(|source| source == "/postgresql/7"));
 }
 

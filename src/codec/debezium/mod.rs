@@ -93,7 +93,8 @@ impl EventLines for DebeziumLines {
                 self.source.set(transaction);
                 self.counts.write_end(out, transaction, &self.source.millis);
             }
-            Event::Begin(_) | Event::Commit(_) => {}
+            // Debezium has no event of its own for it, and rows without a schema need none.
+            Event::Begin(_) | Event::Commit(_) | Event::SchemaChange(_) => {}
             Event::Change(change) => self.change(out, change)?,
             Event::Truncate(truncate) => self.truncate(out, truncate),
             Event::Message(message) => self.message(out, message),

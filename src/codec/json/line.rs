@@ -89,7 +89,7 @@ pub(super) fn message(out: &mut Vec<u8>, transaction: &TransactionText, message:
 
 /// Appends what every line begins with, up to its `seq`, which it answers.
 #[inline]
-fn open(out: &mut Vec<u8>, transaction: &TransactionText, position: Position) -> u64 {
+pub(super) fn open(out: &mut Vec<u8>, transaction: &TransactionText, position: Position) -> u64 {
     let seq = match position {
         Position::Logged { index, .. } => index,
         Position::Read { index, .. } => u64::from(index),
@@ -101,7 +101,13 @@ fn open(out: &mut Vec<u8>, transaction: &TransactionText, position: Position) ->
 
 /// Appends what every line ends with.
 #[inline]
-fn close(out: &mut Vec<u8>, transaction: &TransactionText, lsn: Lsn, seq: u64, last: Last) {
+pub(super) fn close(
+    out: &mut Vec<u8>,
+    transaction: &TransactionText,
+    lsn: Lsn,
+    seq: u64,
+    last: Last,
+) {
     out.extend_from_slice(b",\"lsn\":\"");
     write_lsn(out, lsn);
     out.extend_from_slice(transaction.commit());
@@ -114,7 +120,7 @@ fn close(out: &mut Vec<u8>, transaction: &TransactionText, lsn: Lsn, seq: u64, l
 
 /// Whether an event is the last of its transaction.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Last {
+pub(super) enum Last {
     No,
     Yes,
 }
@@ -205,6 +211,6 @@ fn close_object(out: &mut Vec<u8>, between: u8) {
     out.push(b'}');
 }
 
-fn write_bool(out: &mut Vec<u8>, value: bool) {
+pub(super) fn write_bool(out: &mut Vec<u8>, value: bool) {
     out.extend_from_slice(if value { b"true" } else { b"false" });
 }

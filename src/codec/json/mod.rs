@@ -1,4 +1,5 @@
-//! The native format: one JSON object per line, for each change, truncated table and message.
+//! The native format: one JSON object per line, for each change, truncated table, message and
+//! changed shape.
 //!
 //! ```json
 //! {"id":"7391:1:0/16B3748:3","op":"update","schema":"public","table":"orders","key":{"id":7},
@@ -11,12 +12,14 @@
 //! last event of a transaction has. A table with columns of types that have no decoder here shows
 //! these as text and names their types after `unchanged`: `"types":{"mood":"public.mood"}`.
 //! `truncate` adds `cascade` and `restart_identity` there; `message` has `prefix`, `content` and
-//! `transactional` in place of the keys about tables. [`JsonLines`] keeps what it learnt of each
-//! table, nothing of a batch.
+//! `transactional` in place of the keys about tables; `schema` has the table's shapes in place of
+//! rows, and an id of its own kind. [`JsonLines`] keeps what it learnt of each table, nothing of a
+//! batch.
 
 mod line;
 mod plan;
 mod recall;
+mod schema;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -89,6 +92,10 @@ impl EventLines for JsonLines {
     ) -> Result<(), EncodeError> {
         match event {
             Event::Begin(_) | Event::Commit(_) => {}
+            Event::SchemaChange(change) => {
+                self.transaction.set(lineage, change.transaction());
+                schema::schema_change(out, &self.transaction, change);
+            }
             Event::Change(change) => {
                 self.transaction.set(lineage, change.transaction());
                 let plan = self.plans.at(change.relation_slot());

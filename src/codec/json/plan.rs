@@ -112,7 +112,7 @@ fn type_names(relation: &Relation, plans: &[ColumnPlan]) -> Vec<u8> {
 }
 
 /// The name of a built-in type as SQL writes it; its number when this crate is older than the type.
-fn built_in_name(oid: Oid) -> String {
+pub(super) fn built_in_name(oid: Oid) -> String {
     use postgres_types::{Kind, Type};
     match Type::from_oid(oid.as_u32()) {
         Some(known) => match known.kind() {

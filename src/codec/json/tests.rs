@@ -68,7 +68,8 @@ fn old_rows_show_what_was_sent_and_the_key_is_the_present_one() {
     let lines = lines(&mut frames);
     assert!(lines[0].contains(r#""key":{"id":7},"old":{"id":6},"new":{"id":7,"note":"x"},"#));
     assert!(lines[1].contains(r#""key":{"id":6},"old":{"id":6},"new":null,"unchanged":[],"#));
-    assert!(lines[2].contains(r#""key":null,"old":{"id":8,"note":"y"},"new":null,"#));
+    assert!(lines[2].contains(r#""op":"schema""#) && lines[2].contains(r#""new":[]},"old":"#));
+    assert!(lines[3].contains(r#""key":null,"old":{"id":8,"note":"y"},"new":null,"#));
 }
 
 #[test]
@@ -198,4 +199,51 @@ fn plans_of_forgotten_tables_are_let_go() {
         lines.encode(&feed.transaction(100, &["a"]).batch(), &mut Vec::new()).unwrap();
     }
     assert!(lines.plans.len() <= PLANS_BEFORE_SWEEP);
+}
+
+#[test]
+fn a_changed_shape_is_a_line_before_the_first_row_that_has_it() {
+    let mut frames = Frames::new();
+    let before = orders(ReplicaIdentity::Default);
+    let mut after = relation(
+        ReplicaIdentity::Default,
+        &[("id", 20, true), ("mo\"od", 70_000, true), ("at", 1114, false)],
+    );
+    after.columns[2].type_modifier = 3;
+    frames.type_name(70_000, "shop", "mood").begin(0x100).relation(&before);
+    frames.insert(0x90, TABLE, &[text("7"), Value::Null]);
+    frames.relation(&after);
+    frames.insert(0x98, TABLE, &[text("7"), text("calm"), Value::Null]);
+    frames.commit(0x100);
+    let lines = lines(&mut frames);
+    assert_eq!(lines.len(), 3);
+    let column = |name: &str, kind: &str, oid: u32, modifier: i32, identity: bool| {
+        format!(
+            r#"{{"name":"{name}","type":"{kind}","type_oid":{oid},"type_modifier":{modifier},"identity":{identity}}}"#
+        )
+    };
+    let shape = |columns: &[String]| {
+        let columns = columns.join(",");
+        format!(
+            r#"{{"oid":9,"schema":"pub\"lic","table":"orders","identity":"default","columns":[{columns}]}}"#
+        )
+    };
+    let old = shape(&[column("id", "int4", 23, -1, true), column("note", "text", 25, -1, false)]);
+    let new = shape(&[
+        column("id", "int8", 20, -1, true),
+        column("mo\\\"od", "shop.mood", 70_000, -1, true),
+        column("at", "timestamp", 1114, 3, false),
+    ]);
+    let expected = [
+        r#"{"id":"7:2:0/100:2:s","op":"schema","schema":"pub\"lic","table":"orders","#,
+        r#""key":{"old":["id"],"new":["id","mo\"od"]},"#,
+        &format!(r#""old":{old},"new":{new},"#),
+        r#""added":["mo\"od","at"],"dropped":["note"],"renamed":[],"retyped":["id"],"recreated":false,"#,
+        r#""lsn":"0/98","commit_lsn":"0/100","seq":2,"xid":731,"#,
+        r#""commit_time":"2000-01-01T00:00:00+00:00","origin":null,"snapshot":false}"#,
+    ];
+    assert_eq!(lines[1], expected.concat());
+    assert!(lines[2].starts_with(r#"{"id":"7:2:0/100:2","op":"insert""#), "{}", lines[2]);
+    let recalled = recall(lines[1].as_bytes(), lines[1].as_bytes()).unwrap();
+    assert_eq!(recalled.end_lsn, None, "its row is still to come");
 }

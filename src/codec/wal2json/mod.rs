@@ -80,6 +80,8 @@ impl EventLines for Wal2JsonLines {
                     out.push(b'"');
                 }
             }
+            // The plugin has no word for it; every row names its columns and their types.
+            Event::SchemaChange(_) => return Ok(()),
             Event::Change(change) => self.change(out, change)?,
             Event::Truncate(truncate) => self.truncate(out, truncate),
             Event::Message(message) => self.message(out, message),

@@ -157,6 +157,7 @@ fn lines(batch: &Batch) -> Vec<String> {
         }
         Event::Message(message) => format!("message {:?}", message.position()),
         Event::Truncate(truncate) => format!("truncate {:?}", truncate.position()),
+        Event::SchemaChange(change) => format!("schema {:?}", change.before()),
     };
     batch.events().map(line).collect()
 }
@@ -208,7 +209,9 @@ fn what_a_transaction_described_while_it_ran_does_not_outlive_a_later_descriptio
     frames.commit(200);
     let mut it = Connection::new(ALL);
     it.push(frames.chunk()).unwrap();
-    assert_eq!(it.lines.len(), 9, "{:?}", it.lines);
+    assert_eq!(it.lines.len(), 11, "{:?}", it.lines);
+    let changes = it.lines.iter().filter(|line| line.starts_with("schema"));
+    assert_eq!(changes.count(), 2, "there and back: {:?}", it.lines);
 }
 
 #[test]

@@ -55,11 +55,12 @@ fn each_row_is_of_the_shape_it_was_prepared_with_and_so_is_what_follows() {
     frames.commit(500);
     let mut it = fresh();
     it.push(frames.chunk()).unwrap();
-    assert_eq!(it.lines.len(), 2 + 4 + 3 + 3, "{:?}", it.lines);
+    // The narrow one comes after the wide ones, so that the shape changes there and back.
+    assert_eq!(it.lines.len(), 2 + 4 + (1 + 3) + (1 + 3), "{:?}", it.lines);
     // And on a connection that knows nothing of them.
     let mut next = Connection::two_phase_after(ALL, Some(&it));
     next.push(frames.commit_prepared(8, "both", 600).chunk()).unwrap();
-    assert_eq!(next.lines.len(), 5, "{:?}", next.lines);
+    assert_eq!(next.lines.len(), 5 + 1, "{:?}", next.lines);
 }
 
 #[test]
@@ -78,7 +79,7 @@ fn a_streamed_one_is_brought_into_form_and_becomes_nobodys_description() {
         frames.commit(400);
         let mut it = Connection::two_phase_after(memory_max, None);
         it.push(frames.chunk()).unwrap();
-        assert_eq!(it.lines.len(), 3 + 502 + 3, "{:?}", it.lines);
+        assert_eq!(it.lines.len(), 3 + (1 + 502) + (1 + 3), "{:?}", it.lines);
         assert_eq!((it.streamed.memory_bytes(), it.end), (0, Lsn::new(408)));
     }
 }

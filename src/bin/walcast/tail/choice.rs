@@ -112,7 +112,9 @@ impl Choice {
                 if late || self.left == Some(0) {
                     return Chosen { picks, complete, ends: true };
                 }
-                self.left = self.left.map(|left| left - 1);
+                // A change of shape comes with the event that has it.
+                let counts = u64::from(!matches!(event, Event::SchemaChange(_)));
+                self.left = self.left.map(|left| left - counts);
             }
             picks.push(picked);
         }
@@ -122,6 +124,7 @@ impl Choice {
 
     fn wants(&self, event: Event<'_>) -> bool {
         let relation = match event {
+            Event::SchemaChange(change) => change.new_relation(),
             Event::Change(change) => change.relation(),
             Event::Truncate(truncate) => truncate.relation(),
             Event::Message(_) => return !self.is_filter(),

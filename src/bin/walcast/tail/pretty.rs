@@ -10,7 +10,8 @@ use std::fmt::Write as _;
 use walcast::Lsn;
 use walcast::codec::value::{Scalar, TypeRegistry, write_json};
 use walcast::event::{
-    Batch, Change, Column, Event, Message, OldRow, Operation, Relation, Row, Transaction, Value,
+    Batch, Change, Column, Event, Message, OldRow, Operation, Relation, Row, SchemaChange,
+    Transaction, Value,
 };
 
 use super::choice::Chosen;
@@ -40,6 +41,10 @@ impl Pretty {
                 continue;
             }
             match event {
+                Event::SchemaChange(change) => {
+                    self.open_block(out, change.transaction());
+                    self.schema_change(out, change);
+                }
                 Event::Change(change) => {
                     self.open_block(out, change.transaction());
                     self.change(out, change);
@@ -149,6 +154,32 @@ impl Pretty {
             let name = self.paint.ink(Ink::Dim, clean(&column.name));
             let _ = write!(out, "  {name}={}", self.value(relation, column, value));
         }
+    }
+
+    fn schema_change(&self, out: &mut String, change: SchemaChange<'_>) {
+        let (mark, table) = self.heading(Ink::Yellow, "≠", change.new_relation());
+        let _ = write!(out, "  {mark} {table}  has another shape");
+        let old = change.old_relation();
+        if (&old.schema, &old.name) != (&change.new_relation().schema, &change.new_relation().name)
+        {
+            let _ = write!(out, ", was {}.{}", clean(&old.schema), clean(&old.name));
+        }
+        if change.is_recreated() {
+            out.push_str(", is another table");
+        }
+        let mut columns = |what: &str, names: &mut dyn Iterator<Item = &Column>| {
+            for (nth, column) in names.enumerate() {
+                let before = if nth == 0 { format!("; {what} ") } else { ", ".to_owned() };
+                let _ = write!(out, "{before}{}", clean(&column.name));
+            }
+        };
+        columns("added", &mut change.added());
+        columns("dropped", &mut change.dropped());
+        columns("another type:", &mut change.retyped().map(|(_, column)| column));
+        if change.is_key_changed() {
+            out.push_str("; another key");
+        }
+        out.push('\n');
     }
 
     fn message(&mut self, out: &mut String, message: Message<'_>) {

@@ -1,0 +1,206 @@
+//! Tables that change while they are read: in transactions and between them, streamed or not, in
+//! binary and in text, over restarts. Each change is told once, right before the first row of the
+//! new shape, and each row has the shape it was sent with.
+
+mod story;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use serde_json::Value;
+use walcast::codec::value::TypeRegistry;
+use walcast::codec::{Encoder, EventFormat};
+use walcast::{ReplicationStream, Source, Streaming, WireFormat};
+
+use crate::support::pipeline::{Place, SOON, caught_up, source, start};
+use crate::support::{History, Primary, every_major};
+use story::{LAST, Reading, STEPS, change_of};
+
+const MODES: [(&str, Streaming, WireFormat); 5] = [
+    ("off", Streaming::Off, WireFormat::Text),
+    ("on", Streaming::On, WireFormat::Text),
+    ("off_binary", Streaming::Off, WireFormat::Binary),
+    ("on_binary", Streaming::On, WireFormat::Binary),
+    ("parallel_binary", Streaming::Parallel, WireFormat::Binary),
+];
+
+/// Everything up to the last row, as lines of JSON.
+async fn read(source: Source) -> String {
+    let mut stream = ReplicationStream::connect(source).await.unwrap();
+    let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
+    let mut lines = Vec::new();
+    while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
+        let batch = tokio::time::timeout(SOON, stream.next()).await;
+        let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
+        encoder.encode(&batch, &mut lines).unwrap();
+    }
+    stream.finish().await;
+    String::from_utf8(lines).unwrap()
+}
+
+/// Each row is what the server said of it when it was written.
+#[track_caller]
+fn assert_rows_are_as_written<'a>(events: impl Iterator<Item = &'a Value>, what: &str) {
+    let mut row = None;
+    let mut count = 0;
+    for event in events.filter(|event| event["op"] == "insert" && event["table"] != "filler") {
+        if event["table"] == "written" {
+            assert_eq!(row, Some(&event["new"]["row"]), "{what}: {event}");
+            count += 1;
+        }
+        row = Some(&event["new"]);
+    }
+    assert!(count > STEPS.len(), "{what}: {count} rows");
+}
+
+#[track_caller]
+fn assert_told(history: &History, expected: &[String], what: &str) {
+    let told: Vec<String> = history.schema_changes.iter().map(change_of).collect();
+    for (told, expected) in told.iter().zip(expected) {
+        assert_eq!(told, expected, "{what}");
+    }
+    assert_eq!(told.len(), expected.len(), "{what}: {told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_every_mode_on_every_major() {
+    for server in every_major() {
+        let primary = Primary::builder().setting("logical_decoding_work_mem", "64kB");
+        let primary = primary.start_on(server);
+        let what = format!("PostgreSQL {}", primary.major());
+        story::tables(&primary);
+        for (slot, ..) in MODES {
+            let call = "pg_create_logical_replication_slot";
+            primary.sql(&format!("select {call}('{slot}', 'pgoutput')"));
+        }
+        let mut expected = story::between_transactions(&primary);
+        expected.extend(story::in_one_transaction(&primary));
+        story::rolled_back(&primary);
+        primary.sql(&format!("insert into filler values (0, '{LAST}')"));
+        let mut first = None;
+        for (slot, streaming, format) in MODES {
+            let source = Source::new(&primary.url(), slot, ["p"]).unwrap();
+            let lines = read(source.streaming(streaming).format(format)).await;
+            let what = format!("{what} {slot}");
+            let history = History::parse(&lines).unwrap_or_else(|why| panic!("{what}: {why}"));
+            assert_rows_are_as_written(history.events(), &what);
+            assert_told(&history, &expected, &what);
+            let first = first.get_or_insert_with(|| lines.clone());
+            for (line, of_first) in lines.lines().zip(first.lines()) {
+                assert_eq!(line, of_first, "{what}");
+            }
+            assert_eq!(lines.lines().count(), first.lines().count(), "{what}");
+        }
+        let streamed = "exists (select from pg_stat_replication_slots where slot_name = 'on'
+            and stream_txns > 0)";
+        primary.wait_for_sql(streamed, SOON).await;
+    }
+}
+
+/// Between any two steps the pipeline ends, in order or as in a crash, before or after the table
+/// has changed, or runs on.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_restarts_on_every_major() {
+    for server in every_major() {
+        let primary = Primary::builder().start_on(server);
+        let what = format!("PostgreSQL {}", primary.major());
+        story::tables(&primary);
+        let place = Place::new();
+        let source = source(&primary.url()).status_interval(Duration::from_millis(100));
+        let begin = || start(place.to_file(source.clone()));
+        let mut running = begin();
+        running.streams().await;
+        let mut story = story::Story::new("public");
+        primary.sql(&story.first_row());
+        caught_up(&primary, SOON).await;
+        let mut expected = Vec::new();
+        for (at, step) in STEPS.iter().enumerate() {
+            let (change, row) = story.step(step);
+            expected.extend(story.told(step, Reading::InTime));
+            match at % 4 {
+                0 => {
+                    running.drain().await.unwrap();
+                    primary.sql(&change);
+                    running = begin();
+                    running.streams().await;
+                }
+                1 => {
+                    primary.sql(&change);
+                    caught_up(&primary, SOON).await;
+                    running.drain().await.unwrap();
+                    running = begin();
+                    running.streams().await;
+                }
+                2 => {
+                    primary.sql(&change);
+                    running.abort().await;
+                    running = begin();
+                    running.streams().await;
+                }
+                _ => primary.sql(&change),
+            }
+            primary.sql(&row);
+            caught_up(&primary, SOON).await;
+        }
+        running.drain().await.unwrap();
+        let history = History::read(&place.file("out.jsonl"));
+        assert_rows_are_as_written(history.events(), &what);
+        assert_told(&history, &expected, &what);
+        let relations = std::fs::read_dir(place.state()).unwrap();
+        let names = relations.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let kept = names.filter(|name| name.starts_with("checkpoint.relations-")).count();
+        assert_eq!(kept, 1, "{what}");
+    }
+}
+
+/// A sink that falls behind is told of a change with the row that it gets later, and a pipeline
+/// that reads again from what is confirmed goes by what was in force there.
+#[tokio::test(flavor = "multi_thread")]
+async fn to_each_sink_where_it_stands() {
+    use walcast::sinks::file::FileSink;
+    let (primary, place) = (Primary::start(), Place::new());
+    story::tables(&primary);
+    let pipeline = |names: &[&str]| {
+        let pipeline = place.pipeline(source(&primary.url()));
+        names.iter().fold(pipeline, |pipeline, name| {
+            let file = FileSink::new(place.file(&format!("{name}.jsonl")));
+            pipeline.sink(name, file).unwrap()
+        })
+    };
+    let running = start(pipeline(&["a"]));
+    running.streams().await;
+    primary.sql("insert into t values (1, 'as it was')");
+    caught_up(&primary, SOON).await;
+    running.drain().await.unwrap();
+    primary.sql("alter table t add column more int");
+    primary.sql("insert into t values (2, 'as it is')");
+    // The first sink has what the second gets from now on.
+    let running = start(pipeline(&["a"]));
+    running.streams().await;
+    eventually_has(&place, "a", 2).await;
+    running.abort().await;
+    let running = start(pipeline(&["a", "b"]));
+    running.streams().await;
+    primary.sql("alter table t drop column note; insert into t values (3)");
+    caught_up(&primary, SOON).await;
+    running.drain().await.unwrap();
+    let told = |name: &str| -> Vec<String> {
+        let history = History::read(&place.file(&format!("{name}.jsonl")));
+        history.schema_changes.iter().map(change_of).collect()
+    };
+    let grows = "public.t->public.t +more - ~".to_owned();
+    let shrinks = "public.t->public.t + -note ~".to_owned();
+    assert_eq!(told("a"), [grows, shrinks.clone()]);
+    assert_eq!(told("b").last(), Some(&shrinks));
+}
+
+/// Waits until the file of sink `name` has the row `id`.
+async fn eventually_has(place: &Place, name: &str, id: i32) {
+    let file = place.file(&format!("{name}.jsonl"));
+    let row = format!("\"new\":{{\"id\":{id},");
+    crate::support::eventually_async("the row", Duration::from_secs(30), async || {
+        std::fs::read_to_string(&file).unwrap_or_default().contains(&row)
+    })
+    .await;
+}
