@@ -64,7 +64,7 @@ fn json(oid: u32, value: Value<'_>) -> Option<Vec<u8>> {
     let mut out = b"before".to_vec();
     let per_byte = if matches!(oid, 1700 | 1231) { NUMERIC_PER_BYTE } else { JSON_PER_BYTE };
     let written =
-        crate::bounded(bytes.len(), per_byte, || write_json(&mut out, value_type, value).is_ok());
+        crate::bounded(bytes.len(), per_byte, || write_json(&mut out, &value_type, value).is_ok());
     assert!(out.starts_with(b"before"));
     let json = out.split_off(6);
     if !written {

@@ -6,6 +6,10 @@ use crate::codec::value::Fault;
 /// The lexemes in their order, each ended by a zero byte and followed by its positions: two bits of
 /// weight, fourteen of place.
 pub(super) fn ts_vector(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    // A zero byte ends a lexeme, and is in no text of the server.
+    if text.contains(&0) || std::str::from_utf8(text).is_err() {
+        return Err(Fault::Encoding);
+    }
     let start = out.len();
     let mut count = 0u32;
     out.extend_from_slice(&[0; 4]);
