@@ -4,16 +4,13 @@
 
 mod story;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use serde_json::Value;
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
-use walcast::{ReplicationStream, Source, Streaming, WireFormat};
+use walcast::{Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, caught_up, source, start};
+use crate::support::reading::read_until;
 use crate::support::{History, Primary, every_major};
 use story::{LAST, Reading, STEPS, change_of};
 
@@ -27,16 +24,7 @@ const MODES: [(&str, Streaming, WireFormat); 5] = [
 
 /// Everything up to the last row, as lines of JSON.
 async fn read(source: Source) -> String {
-    let mut stream = ReplicationStream::connect(source).await.unwrap();
-    let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-    let mut lines = Vec::new();
-    while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
-        let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-        encoder.encode(&batch, &mut lines).unwrap();
-    }
-    stream.finish().await;
-    String::from_utf8(lines).unwrap()
+    read_until(source, LAST).await.0
 }
 
 /// Each row is what the server said of it when it was written.

@@ -4,16 +4,14 @@
 mod story;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::Value;
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
 use walcast::{ErrorKind, ReplicationStream, Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, caught_up, source, start};
+use crate::support::reading::{assert_same_lines, read_until};
 use crate::support::{
     History, Primary, Tmpfs, drained, eventually, eventually_async, every_major, skip,
 };
@@ -30,23 +28,7 @@ fn make_slot(primary: &Primary, slot: &str) {
 
 /// Everything up to the last row, as lines of JSON.
 async fn read(source: Source) -> String {
-    let mut stream = ReplicationStream::connect(source).await.unwrap();
-    let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-    let mut lines = Vec::new();
-    while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
-        let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-        encoder.encode(&batch, &mut lines).unwrap();
-    }
-    stream.finish().await;
-    String::from_utf8(lines).unwrap()
-}
-
-#[track_caller]
-fn assert_same_lines(have: &str, want: &str, what: &str) {
-    let first = have.lines().zip(want.lines()).find(|(have, want)| have != want);
-    assert!(first.is_none(), "{what}: {first:#?}");
-    assert_eq!(have.lines().count(), want.lines().count(), "{what}");
+    read_until(source, LAST).await.0
 }
 
 fn of(primary: &Primary, slot: &str, publication: &str) -> Source {

@@ -5,17 +5,14 @@ pub(crate) mod story;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use serde_json::Value;
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
 use walcast::sinks::file::FileSink;
-use walcast::{ReplicationStream, Source, Streaming, WireFormat};
+use walcast::{Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, start};
+use crate::support::reading::{assert_same_lines, read_until};
 use crate::support::{History, Primary, Tmpfs, eventually_async, every_major, skip};
 use story::LAST;
 
@@ -65,24 +62,7 @@ fn of(primary: &Primary, slot: &str, publication: &str) -> Source {
 
 /// Everything up to the last row, as lines of JSON, and how often it connected again.
 async fn read(source: Source) -> (String, u64) {
-    let mut stream = ReplicationStream::connect(source).await.unwrap();
-    let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-    let mut lines = Vec::new();
-    while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
-        let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-        encoder.encode(&batch, &mut lines).unwrap();
-    }
-    let reconnects = stream.confirmer().reconnects();
-    stream.finish().await;
-    (String::from_utf8(lines).unwrap(), reconnects)
-}
-
-#[track_caller]
-fn assert_same_lines(have: &str, want: &str, what: &str) {
-    let first = have.lines().zip(want.lines()).find(|(have, want)| have != want);
-    assert!(first.is_none(), "{what}: {first:#?}");
-    assert_eq!(have.lines().count(), want.lines().count(), "{what}");
+    read_until(source, LAST).await
 }
 
 /// Whether the server has streamed anything through `slot`; it counts with a delay.

@@ -2,16 +2,12 @@
 //! partitions by themselves or as their root, generated columns, truncated tables. Each story is
 //! read in text without streaming and in binary with it, and has to be the same both times.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use serde_json::Value;
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
-use walcast::{ReplicationStream, Source, Streaming, WireFormat};
+use walcast::{Source, Streaming, WireFormat};
 
-use crate::support::pipeline::SOON;
+use crate::support::reading::read_until;
 use crate::support::{History, Primary, Server, every_major};
 
 /// The last row of every story, in a table that each publication has.
@@ -71,16 +67,7 @@ async fn heard<const N: usize>(
 
 /// Everything up to the last row, as lines of JSON.
 async fn read(source: Source) -> String {
-    let mut stream = ReplicationStream::connect(source).await.unwrap();
-    let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-    let mut lines = Vec::new();
-    while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
-        let batch = tokio::time::timeout(SOON, stream.next()).await;
-        let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-        encoder.encode(&batch, &mut lines).unwrap();
-    }
-    stream.finish().await;
-    String::from_utf8(lines).unwrap()
+    read_until(source, LAST).await.0
 }
 
 /// `insert table new`, `update table old new`, `delete table old`, `truncate table flags`.

@@ -16,6 +16,7 @@ pub(crate) mod pipeline;
 mod primary;
 mod process;
 mod proxy;
+pub(crate) mod reading;
 mod server;
 mod story;
 mod supervisor;
