@@ -105,8 +105,8 @@ impl Thread {
                     self.writer.append(&chunk.bytes)?;
                 }
                 Tapped::Answer(table, entry) => {
-                    // A map of plain data: writing it as JSON cannot fail.
-                    let entry = serde_json::to_vec(&entry).unwrap_or_default();
+                    let entry = serde_json::to_vec(&entry)
+                        .expect("plain data whose keys are numbers and names is always JSON");
                     self.writer.answer(table, &entry)?;
                 }
             }
