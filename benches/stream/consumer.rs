@@ -15,7 +15,7 @@ use walcast::codec::EventFormat;
 use walcast::event::{Batch, Event, Value};
 use walcast::pipeline::Membership;
 use walcast::sinks::FileSink;
-use walcast::{Lsn, Pipeline, ReplicationStream, Shutdown, Source, WireFormat};
+use walcast::{Lsn, Pipeline, ReplicationStream, Shutdown, Source, Streaming, WireFormat};
 
 use self::sinks::{Ending, Gauge};
 use crate::workload::PUBLICATION;
@@ -52,6 +52,9 @@ pub(crate) struct Options {
     /// Read at once, whatever the backlog.
     #[arg(long)]
     pub(crate) eager: bool,
+    /// Take large transactions while they are open.
+    #[arg(long)]
+    pub(crate) streaming: bool,
     /// For how many seconds the sink takes nothing after its first batch.
     #[arg(long)]
     pub(crate) block: Option<u64>,
@@ -68,6 +71,7 @@ impl Options {
         command.arg("--through").arg(format!("{:?}", self.through).to_lowercase());
         command.args(self.text.then_some("--text"));
         command.args(self.eager.then_some("--eager"));
+        command.args(self.streaming.then_some("--streaming"));
         command.arg("--directory").arg(&self.directory);
         if let Some(seconds) = self.block {
             command.args(["--block", &seconds.to_string()]);
@@ -106,7 +110,8 @@ pub(crate) fn run(options: Options) {
 fn source(options: &Options) -> Source {
     let format = if options.text { WireFormat::Text } else { WireFormat::Binary };
     let source = Source::new(&options.url, &options.slot, [PUBLICATION]).unwrap();
-    source.format(format).catch_up(!options.eager)
+    let streaming = if options.streaming { Streaming::On } else { Streaming::Off };
+    source.format(format).catch_up(!options.eager).streaming(streaming)
 }
 
 async fn read_stream(options: Options) -> Seen {

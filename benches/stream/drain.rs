@@ -47,10 +47,13 @@ struct How {
     /// `None` for `pg_recvlogical`.
     through: Option<Through>,
     eager: bool,
+    /// Large transactions come while they are open, by protocol 2.
+    streaming: bool,
 }
 
 impl How {
-    const RECV: How = How { link: Link::Tcp, binary: false, through: None, eager: false };
+    const RECV: How =
+        How { link: Link::Tcp, binary: false, through: None, eager: false, streaming: false };
 
     const fn walcast(through: Through) -> How {
         How { through: Some(through), ..How::RECV }
@@ -64,6 +67,10 @@ impl How {
         How { eager: true, ..self }
     }
 
+    const fn streaming(self) -> How {
+        How { streaming: true, ..self }
+    }
+
     const fn over(self, link: Link) -> How {
         How { link, ..self }
     }
@@ -74,6 +81,7 @@ const fn consumer(name: &'static str, against: &'static str, how: How) -> Consum
 }
 
 const RECV: &str = "pg_recvlogical text";
+const RECV_STREAMING: &str = "pg_recvlogical text, streaming";
 const RECV_UNIX: &str = "pg_recvlogical text, unix";
 const RECV_FAR: &str = "pg_recvlogical text, far";
 const NULL: How = How::walcast(Through::Null);
@@ -95,6 +103,9 @@ const CONSUMERS: &[Consumer] = &[
     consumer("file and 3 null binary", "file binary", FAN.binary()),
     consumer("pg_recvlogical binary", RECV, How::RECV.binary()),
     consumer("null text, eager", RECV, NULL.eager()),
+    consumer(RECV_STREAMING, RECV_STREAMING, How::RECV.streaming()),
+    consumer("null text, streaming", RECV_STREAMING, NULL.streaming()),
+    consumer("null binary, streaming", RECV_STREAMING, NULL.binary().streaming()),
     consumer(RECV_UNIX, RECV_UNIX, How::RECV.over(Link::Unix)),
     consumer("null text, unix", RECV_UNIX, NULL.over(Link::Unix)),
     consumer("null binary, unix", RECV_UNIX, NULL.over(Link::Unix).binary()),
@@ -155,9 +166,10 @@ fn chosen(options: &Options, workload: Workload, link: Link) -> Vec<&'static Con
     let needed = |consumer: &&Consumer| {
         by_name.iter().any(|chosen| chosen.name == consumer.name || chosen.against == consumer.name)
     };
-    // What a Unix socket adds, one load shows.
+    // What a Unix socket adds, one load shows; and only one has a transaction to be streamed.
     let all_near = workload == Workload::W1 || !options.only.is_empty();
     let reached = |consumer: &&Consumer| match consumer.how.link {
+        _ if consumer.how.streaming && workload != Workload::W3 => false,
         Link::Far => link == Link::Far,
         Link::Unix => link != Link::Far && all_near,
         Link::Tcp => link != Link::Far,
@@ -170,11 +182,12 @@ fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
     let primary = &backlog.primary;
     backlog.copy_slot(SLOT);
     let directory = tempfile::tempdir().unwrap();
-    let How { link, binary, through, eager } = consumer.how;
+    let How { link, binary, through, eager, streaming } = consumer.how;
     let command = match through {
         None => {
             let null = Path::new("/dev/null");
-            let mut command = pg_recvlogical(primary, SLOT, link, null, Some(&backlog.until));
+            let until = Some(backlog.until.as_str());
+            let mut command = pg_recvlogical(primary, SLOT, link, null, until, streaming);
             command.args(binary.then_some(["-o", "binary=true"]).into_iter().flatten());
             command
         }
@@ -185,6 +198,7 @@ fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
             until: Some(backlog.until.parse().unwrap()),
             text: !binary,
             eager,
+            streaming,
             block: None,
             directory: directory.path().to_owned(),
         }

@@ -123,6 +123,7 @@ fn time(primary: &Primary, consumer: &Consumer, options: &Options) -> Vec<f64> {
             until: None,
             text: true,
             eager: false,
+            streaming: false,
             block: None,
             directory: directory.path().to_owned(),
         };
@@ -134,7 +135,7 @@ fn time(primary: &Primary, consumer: &Consumer, options: &Options) -> Vec<f64> {
         serde_json::from_str::<Seen>(&said).unwrap().micros
     } else {
         let pipe = Path::new("-");
-        let mut command = pg_recvlogical(primary, SLOT, Link::Tcp, pipe, None);
+        let mut command = pg_recvlogical(primary, SLOT, Link::Tcp, pipe, None, false);
         let mut child = Killed(command.stdout(Stdio::piped()).spawn().unwrap());
         let stdout = child.0.stdout.take().unwrap();
         let reader = std::thread::spawn(move || read_pipe(stdout));

@@ -47,6 +47,7 @@ pub(crate) fn run(options: &Options) {
                     until: Some(backlog.until.parse().unwrap()),
                     text,
                     eager: false,
+                    streaming: false,
                     block: blocks.then_some(options.block),
                     directory: directory.path().to_owned(),
                 };

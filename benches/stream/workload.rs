@@ -156,13 +156,15 @@ impl Link {
     }
 }
 
-/// `pg_recvlogical` on `slot`, writing to `file`; `until` is where it ends.
+/// `pg_recvlogical` on `slot`, writing to `file`; `until` is where it ends. With `streaming` it
+/// takes large transactions while they are open.
 pub(crate) fn pg_recvlogical(
     primary: &Primary,
     slot: &str,
     link: Link,
     file: &Path,
     until: Option<&str>,
+    streaming: bool,
 ) -> Command {
     let owner = primary.owner();
     let mut command = primary.server().command("pg_recvlogical", primary.root(), owner, "recv");
@@ -174,7 +176,10 @@ pub(crate) fn pg_recvlogical(
     command.args(["--host", &host, "--port", &primary.port().to_string()]);
     command.args(["--username", "postgres", "--dbname", "postgres", "--slot", slot]);
     command.args(["--start", "--no-loop", "--file"]).arg(file).current_dir("/");
-    command.args(["-o", "proto_version=1", "-o", &format!("publication_names={PUBLICATION}")]);
+    command.args(["-o", &format!("publication_names={PUBLICATION}")]);
+    let version = if streaming { "proto_version=2" } else { "proto_version=1" };
+    command.args(["-o", version]);
+    command.args(streaming.then_some(["-o", "streaming=on"]).into_iter().flatten());
     if let Some(until) = until {
         command.args(["--endpos", until]);
     }

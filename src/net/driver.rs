@@ -20,8 +20,8 @@ use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
 use crate::net::tcp::Gulps;
 use crate::session::{
-    Backlog, GATHER, GATHER_BYTES, Now, Output, Pace, Progress, RECEIVE_BUFFER_BYTES, Read,
-    Session, SessionError, Turn,
+    Backlog, GATHER, GATHER_BYTES, LINGER, Now, Output, PAUSE, Pace, Progress,
+    RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
 };
 use crate::wire::SqlState;
 
@@ -255,6 +255,10 @@ impl<S: Socket> Driver<S> {
                 Wake::Time if Instant::now() >= self.turn_until => match self.turn {
                     Turn::Pause => self.turn = Turn::Drain,
                     Turn::Gather => self.look(false)?,
+                    Turn::Linger => {
+                        let turn = self.pace.on_drained(self.start.elapsed(), self.session.lag());
+                        self.begin_turn(turn);
+                    }
                     Turn::Read | Turn::Drain => {}
                 },
                 Wake::Time => {}
@@ -304,7 +308,7 @@ impl<S: Socket> Driver<S> {
     fn next_deadline(&self) -> Instant {
         let status = self.session.next_time().map_or(Duration::from_secs(3600), |at| at);
         let mut deadline = self.start + status;
-        if matches!(self.turn, Turn::Pause | Turn::Gather) {
+        if matches!(self.turn, Turn::Pause | Turn::Gather | Turn::Linger) {
             deadline = deadline.min(self.turn_until);
         }
         if let ReceiveBuffer::Small { unread_since: Some(since) } = self.receive_buffer {
@@ -367,8 +371,9 @@ impl<S: Socket> Driver<S> {
 
     fn begin_turn(&mut self, turn: Turn) {
         match turn {
-            Turn::Pause => self.turn_until = Instant::now() + self.pace.pause(),
+            Turn::Pause => self.turn_until = Instant::now() + PAUSE,
             Turn::Gather => self.turn_until = Instant::now() + GATHER,
+            Turn::Linger => self.turn_until = Instant::now() + LINGER,
             Turn::Read | Turn::Drain => {}
         }
         if (self.turn == Turn::Read) != (turn == Turn::Read) {

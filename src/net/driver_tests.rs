@@ -6,7 +6,7 @@ use super::*;
 use crate::event::{Column, Oid, Relation, ReplicaIdentity, Value};
 use crate::lineage::Lineage;
 use crate::name::{ServerIdentity, SystemId, Timeline};
-use crate::session::{Assembler, AssemblerOptions, HandedOut, Intervals, PAUSE_MAX};
+use crate::session::{Assembler, AssemblerOptions, HandedOut, Intervals, LINGER, PAUSE};
 use crate::testing::Frames;
 
 const INTERVALS: Intervals =
@@ -183,9 +183,9 @@ async fn after_a_backlog_it_is_live_again() {
         number += 1;
         assert!(number < 200, "a backlog is not recognised");
         let took = it.handed_on_after(number * 100, BEHIND, 20_000).await;
-        assert!(took <= PAUSE_MAX + STEP, "{took:?}");
+        assert!(took <= PAUSE + STEP, "{took:?}");
         paused += u32::from(took > Duration::ZERO);
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(LINGER + STEP).await;
     }
     it.handed_on_after(number * 100 + 50, CLOSE, 8_000).await;
     for live in 1..50 {

@@ -21,7 +21,6 @@ mod catalogued;
 mod open;
 mod pace;
 mod relations;
-mod rest;
 mod rows;
 mod status;
 mod streamed;
@@ -37,10 +36,10 @@ use crate::wire::{DecodeError, Reader, ServerError};
 
 pub use assembler::{Assembler, AssemblerOptions, HandedOut};
 pub use pace::{
-    Backlog, GATHER, GATHER_BYTES, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read, Turn,
+    Backlog, GATHER, GATHER_BYTES, LINGER, PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read,
+    Turn,
 };
 pub use relations::VersionsMet;
-pub use rest::PAUSE_MAX;
 pub use status::{Feedback, Intervals, Now, Progress};
 pub use streamed::{Kept, PreparedTransaction, Step, Streamed, Unheld};
 
@@ -227,7 +226,8 @@ impl Session {
         }
     }
 
-    /// How long after its commit the last transaction was sent, by the server's clock.
+    /// How long after its commit the last transaction was sent, by the server's clock; the longest
+    /// there is while one is sent that has not committed.
     pub fn lag(&self) -> Option<Duration> {
         match &self.state {
             State::Streaming(streaming) => streaming.lag,
@@ -313,7 +313,8 @@ impl Streaming {
         Ok(at)
     }
 
-    /// Note how late the stream is, between Begin and Commit: outside, nothing is late.
+    /// Note how late the stream is, between Begin and Commit: outside, nothing is late. What comes
+    /// of a streamed transaction before its Stream Commit is as late as can be.
     #[inline]
     fn watch_lag(&mut self, sent_at: Timestamp, payload: &[u8]) {
         match payload.first() {
@@ -322,7 +323,8 @@ impl Streaming {
                 let committed = reader.lsn("").and_then(|_| reader.timestamp(""));
                 self.open_since = committed.ok();
             }
-            // A streamed transaction is sent while it runs, and all of it late only at its end.
+            // Nobody waits for a block of a transaction that is still open.
+            Some(b'S') => self.lag = Some(Duration::MAX),
             Some(b'c') => {
                 const TIME_AT: usize = 1 + 4 + 1 + 8 + 8;
                 let time =

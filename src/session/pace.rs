@@ -3,7 +3,9 @@
 //! A walsender makes one `send` per message. A reader that always waits wakes at each of them,
 //! which costs the server two thirds of its time. While a backlog is drained over a link without
 //! distance it pays to sleep, let the window close so that the server's sends become appends to its
-//! socket buffer, and then read until nothing is left. Elsewhere it still pays not to hand each
+//! socket buffer, and then read until nothing is left. A short read does not say that: the server's
+//! kernel may hand on a full buffer in pieces. So the reader lingers, and sleeps only when what
+//! comes next is little, or nothing. Elsewhere it still pays not to hand each
 //! message on by itself. [`Pace`] decides from what it is shown: how much a read brought, and how
 //! far the stream is behind the commits it carries. What the link allows is known beforehand.
 //!
@@ -19,19 +21,23 @@
 
 use std::time::Duration;
 
-use super::rest::Rest;
-
 /// Round trips longer than this are over a distance.
 pub const ROUND_TRIP_MAX: Duration = Duration::from_micros(300);
 
 /// The receive buffer that lets the window close well within a pause.
 pub const RECEIVE_BUFFER_BYTES: usize = 64 * 1024;
 
+/// How long a reader in gulps sleeps: the window must close well within it.
+pub const PAUSE: Duration = Duration::from_millis(10);
+
 /// How long what comes may be gathered while a backlog is drained.
 pub const GATHER: Duration = Duration::from_millis(5);
 
 /// How much may be gathered.
 pub const GATHER_BYTES: usize = 32 * 1024;
+
+/// How long a reader waits, when all seems read, before it takes that for true.
+pub const LINGER: Duration = Duration::from_millis(1);
 
 /// A read that brings less says that the backlog is read, for this wake-up.
 const SMALL_READ_BYTES: usize = 16 * 1024;
@@ -65,8 +71,15 @@ pub enum Backlog {
 #[derive(Debug)]
 enum Mode {
     Live(Window),
-    CatchUp { woken_bytes: usize, small_wakes: u8, rest: Rest },
-    Gather { small_wakes: u8 },
+    CatchUp {
+        woken_bytes: usize,
+        small_wakes: u8,
+        /// All seemed read, and the reader waited whether it was.
+        lingered: bool,
+    },
+    Gather {
+        small_wakes: u8,
+    },
 }
 
 /// What came in since `since`.
@@ -84,7 +97,10 @@ pub enum Turn {
     Read,
     /// Go on reading what is there, without waiting.
     Drain,
-    /// Sleep for [`Pace::pause`], then drain.
+    /// Wait for data and read it, but no longer than [`LINGER`]: the kernel may only be slow to
+    /// hand on what it has.
+    Linger,
+    /// Sleep for [`PAUSE`], then drain.
     Pause,
     /// Wait for data and read it; hand it on when it is [`GATHER_BYTES`], or after [`GATHER`].
     Gather,
@@ -110,14 +126,6 @@ impl Pace {
         matches!(self.mode, Mode::CatchUp { .. })
     }
 
-    /// How long a sleeping reader lets data pile up.
-    pub fn pause(&self) -> Duration {
-        match &self.mode {
-            Mode::CatchUp { rest, .. } => rest.pause(),
-            Mode::Live(_) | Mode::Gather { .. } => Duration::ZERO,
-        }
-    }
-
     /// Data was read, or has been gathered, and the stream is `lag` behind the commits it carries.
     pub fn on_read(&mut self, now: Duration, read: Read, lag: Option<Duration>) -> Turn {
         match &mut self.mode {
@@ -129,13 +137,16 @@ impl Pace {
                     self.mode = Mode::Gather { small_wakes: 0 };
                     return Turn::Gather;
                 }
-                self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0, rest: Rest::new() };
+                self.mode = Mode::CatchUp { woken_bytes: 0, small_wakes: 0, lingered: false };
                 Turn::Pause
             }
-            Mode::CatchUp { woken_bytes, .. } => {
+            Mode::CatchUp { woken_bytes, lingered, .. } => {
                 *woken_bytes += read.bytes;
-                let last = read.bytes < SMALL_READ_BYTES && !read.filled;
-                if last { self.on_drained(now, lag) } else { Turn::Drain }
+                if read.bytes < SMALL_READ_BYTES && !read.filled {
+                    return self.on_drained(now, lag);
+                }
+                *lingered = false;
+                Turn::Drain
             }
             Mode::Gather { small_wakes } => {
                 let small = read.bytes < SMALL_READ_BYTES;
@@ -145,13 +156,16 @@ impl Pace {
         }
     }
 
-    /// Nothing was left to read.
+    /// Nothing was left to read, or nothing came for as long as a reader lingers.
     pub fn on_drained(&mut self, now: Duration, lag: Option<Duration>) -> Turn {
-        let Mode::CatchUp { woken_bytes, small_wakes, rest } = &mut self.mode else {
+        let Mode::CatchUp { woken_bytes, small_wakes, lingered } = &mut self.mode else {
             return Turn::Read;
         };
+        *lingered = !*lingered;
+        if *lingered {
+            return Turn::Linger;
+        }
         let woken = std::mem::take(woken_bytes);
-        rest.gulped(woken);
         let small = woken < SMALL_READ_BYTES;
         let over = is_over(small_wakes, small, lag);
         if over { self.go_live(now) } else { Turn::Pause }
@@ -218,7 +232,23 @@ mod tests {
         let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
         assert_eq!(pace.on_read(ms(30), brought(200_000), BEHIND), Turn::Drain);
-        assert_eq!(pace.on_drained(ms(30), BEHIND), Turn::Pause);
+        assert_eq!(pace.on_drained(ms(30), BEHIND), Turn::Linger);
+        assert_eq!(pace.on_drained(ms(31), BEHIND), Turn::Pause);
+    }
+
+    /// A kernel that paces what it sends hands on a full buffer in pieces.
+    #[test]
+    fn a_gulp_goes_on_while_what_comes_after_a_wait_is_large() {
+        let mut pace = Pace::new(ms(0), Backlog::Gulp);
+        assert!(feed(&mut pace, BEHIND));
+        for piece in 0..20 {
+            let now = ms(40 + piece);
+            assert_eq!(pace.on_read(now, brought(129_000), BEHIND), Turn::Drain);
+            assert_eq!(pace.on_read(now, brought(1_700), BEHIND), Turn::Linger);
+        }
+        assert_eq!(pace.on_read(ms(70), brought(300), BEHIND), Turn::Pause);
+        assert_eq!(pace.on_read(ms(80), brought(129_000), BEHIND), Turn::Drain);
+        assert_eq!(pace.on_drained(ms(80), BEHIND), Turn::Linger);
     }
 
     #[test]
@@ -267,12 +297,15 @@ mod tests {
     fn the_live_pace_returns_when_the_backlog_is_gone() {
         let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
+        assert_eq!(pace.on_read(ms(40), brought(100), Some(ms(1))), Turn::Linger);
         assert_eq!(pace.on_read(ms(40), brought(100), Some(ms(1))), Turn::Read);
         assert!(!pace.is_gulping());
 
         let mut pace = Pace::new(ms(0), Backlog::Gulp);
         assert!(feed(&mut pace, BEHIND));
-        assert_eq!(pace.on_drained(ms(40), BEHIND), Turn::Pause);
-        assert_eq!(pace.on_drained(ms(50), BEHIND), Turn::Read);
+        assert_eq!(pace.on_drained(ms(40), BEHIND), Turn::Linger);
+        assert_eq!(pace.on_drained(ms(41), BEHIND), Turn::Pause);
+        assert_eq!(pace.on_drained(ms(50), BEHIND), Turn::Linger);
+        assert_eq!(pace.on_drained(ms(51), BEHIND), Turn::Read);
     }
 }
