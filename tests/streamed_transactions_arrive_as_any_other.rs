@@ -109,6 +109,29 @@ async fn in_every_mode_on_every_major() {
     }
 }
 
+/// Each block is a subtransaction of the one around it.
+#[tokio::test(flavor = "multi_thread")]
+async fn out_of_a_thousand_blocks_inside_each_other() {
+    for server in every_major() {
+        let primary = story::deep_primary_on(server);
+        let what = format!("PostgreSQL {}", primary.major());
+        let modes = [("off", Streaming::Off), ("on", Streaming::On), ("all", Streaming::Parallel)];
+        modes.iter().for_each(|(slot, _)| make_slot(&primary, slot));
+        let expected = story::nested_deeply(&primary.client().await).await;
+        let mut first = None;
+        for (slot, streaming) in modes {
+            let (lines, reconnects) = read(source(&primary, slot).streaming(streaming)).await;
+            assert_eq!(ids_of(&lines, "deep"), expected, "{what} {slot}");
+            assert_same_lines(&lines, first.get_or_insert_with(|| lines.clone()), &what);
+            assert_eq!(reconnects, 0, "{what} {slot}");
+            if streaming != Streaming::Off {
+                was_streamed(&primary, slot).await;
+            }
+        }
+        println!("{what}: {} blocks deep", story::DEPTH);
+    }
+}
+
 /// What came from elsewhere is left out by the server, or by walcast on 14 and 15.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_what_came_from_elsewhere() {

@@ -109,6 +109,46 @@ async fn nested(client: &Client) {
     client.batch_execute(script).await.unwrap();
 }
 
+/// How many exception blocks [`nested_deeply`] has inside each other.
+pub(super) const DEPTH: i64 = 1000;
+
+/// A server whose stack is large enough for [`nested_deeply`].
+pub(super) fn deep_primary_on(server: Server) -> Primary {
+    let builder = Primary::builder().setting("logical_decoding_work_mem", "64kB");
+    let primary = builder.setting("max_stack_depth", "7MB").start_on(server);
+    primary.sql(
+        "create table deep(id int primary key, note text);
+         create table late(id int primary key, note text);
+         create function nest(level int, depth int) returns void language plpgsql as $$
+            begin
+                insert into deep values (level, repeat('d', 300));
+                begin
+                    insert into deep values (level + 2000, repeat('e', 300));
+                    if level % 3 = 0 then raise exception 'beside'; end if;
+                exception when raise_exception then null;
+                end;
+                if level < depth then perform nest(level + 1, depth); end if;
+                if level = 700 then raise exception 'all from here on'; end if;
+            exception when raise_exception then
+                insert into deep values (level + 4000, 'handled');
+            end $$;
+         create publication p for all tables",
+    );
+    primary
+}
+
+/// Exception blocks inside each other, the innermost of which are rolled back by one of them; and
+/// what is left of them, in order.
+pub(super) async fn nested_deeply(client: &Client) -> Vec<i64> {
+    client.batch_execute(&format!("select nest(1, {DEPTH})")).await.unwrap();
+    end(client).await;
+    let levels = (1..700).flat_map(|level| match level % 3 {
+        0 => vec![level],
+        _ => vec![level, level + 2000],
+    });
+    levels.chain([4700]).collect()
+}
+
 /// Four at once; one of them is rolled back, and small ones commit in between.
 async fn interleaved(primary: &Primary) {
     let mut clients = Vec::new();
