@@ -29,6 +29,7 @@ mod keys_and_types_come_from_the_catalogue;
 mod large_values_that_updates_leave_alone;
 mod messages_are_emitted_and_come_in_their_place;
 mod odd_shapes_arrive_as_they_are;
+mod open_transactions_make_room_when_memory_runs_short;
 mod prepared_transactions_arrive_at_their_commit;
 mod replay_after_kills_and_restarts_is_whole;
 mod replay_of_a_large_open_transaction;

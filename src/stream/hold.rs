@@ -1,7 +1,8 @@
 //! Streamed and prepared transactions on their way through memory and disk.
 //!
 //! A [`Hold`] carries out what [`Streamed`] asks for: it keeps frames in the [`Spill`], reads them
-//! back as the budget has room, and takes them away; it makes prepared transactions durable among
+//! back as the budget has room, and takes them away. When someone waits for the budget, what is
+//! held makes room: it goes to the spill. It makes prepared transactions durable among
 //! the [`PreparedTransactions`] before anything that follows them goes on. One piece of work at a
 //! time runs on a thread for blocking calls. What cannot be held is told; nothing is lost by it,
 //! because nothing of it was handed out or confirmed.
@@ -40,6 +41,14 @@ pub(super) struct Hold {
     work: Option<Work>,
     /// How much is confirmed: committed transactions are kept until then.
     progress: watch::Receiver<Progress>,
+    shortage: Shortage,
+}
+
+/// Whether someone waits for the budget.
+struct Shortage {
+    contended: watch::Receiver<bool>,
+    /// Wakes us when it begins.
+    begins: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
 }
 
 /// Where frames are kept that do not fit the memory, or have to outlive it.
@@ -119,7 +128,9 @@ impl Hold {
     /// prepared.
     fn new(budget: Budget, store: Store, progress: watch::Receiver<Progress>) -> Self {
         let streamed = Streamed::new(budget.limit() / MEMORY_SHARE);
-        let mut hold = Self { streamed, budget, store: Some(store), work: None, progress };
+        let shortage = Shortage { contended: budget.contention(), begins: None };
+        let mut hold =
+            Self { streamed, budget, store: Some(store), work: None, progress, shortage };
         if hold.store.as_ref().is_some_and(|store| store.prepared.is_some()) {
             hold.begin(|store| {
                 Ok(store.prepared.as_ref().map_or(Outcome::Nothing, |it| Outcome::Kept(it.kept())))
@@ -147,6 +158,9 @@ impl Hold {
                     Outcome::Kept(kept) => self.streamed.expect_prepared(kept),
                     Outcome::Recalled(frames) => self.streamed.recalled(frames)?,
                 }
+            }
+            if self.store.as_ref().is_some_and(|store| store.spill.is_some()) {
+                self.streamed.memory_is_short(self.shortage.poll(cx));
             }
             let budget = &self.budget;
             match self.streamed.poll(|bytes| budget.charge(bytes))? {
@@ -213,6 +227,23 @@ impl Hold {
     /// The store went with work that failed.
     fn give_up(&mut self) {
         self.work = Some(Box::pin(std::future::ready(Err(HoldError::GivenUp))));
+    }
+}
+
+impl Shortage {
+    /// Whether it is so now; otherwise we are woken when it is.
+    fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        if *self.contended.borrow() {
+            self.begins = None;
+            return true;
+        }
+        let begins = self.begins.get_or_insert_with(|| {
+            let mut contended = self.contended.clone();
+            Box::pin(async move { drop(contended.wait_for(|contended| *contended).await) })
+        });
+        let has_begun = begins.as_mut().poll(cx).is_ready();
+        self.begins.take_if(|_| has_begun);
+        has_begun
     }
 }
 

@@ -13,7 +13,7 @@ use crate::timestamp::Timestamp;
 use crate::wire::DecodeError;
 
 /// Frames are held in blocks of at least this many bytes.
-const BLOCK_BYTES: usize = 64 * 1024;
+pub(super) const BLOCK_BYTES: usize = 64 * 1024;
 /// What remembering one rolled back subtransaction takes, about.
 const ABORTED_BYTES: usize = 16;
 

@@ -34,7 +34,7 @@ use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame
 use crate::wire::pgoutput::Message;
 use crate::wire::streaming::{StreamMessage, streamed_xid};
 use described::Described;
-use held::{Commit, Delivery, Held};
+use held::{BLOCK_BYTES, Commit, Delivery, Held};
 pub use two_phase::{Kept, PreparedTransaction};
 use two_phase::{Sealing, TwoPhase};
 
@@ -51,6 +51,8 @@ pub struct Streamed {
     ready: VecDeque<Step>,
     /// The most bytes held in memory.
     memory_max: usize,
+    /// Whether others wait for memory: then next to nothing is held in it.
+    is_short: bool,
     described: Described,
     /// Prepared transactions, where they are asked for.
     two_phase: Option<TwoPhase>,
@@ -154,6 +156,7 @@ impl Streamed {
             input: None,
             ready: VecDeque::new(),
             memory_max,
+            is_short: false,
             described: Described::default(),
             two_phase: None,
             sealing: None,
@@ -165,6 +168,12 @@ impl Streamed {
     pub fn expect_prepared(&mut self, kept: Kept) {
         self.described.lasts = true;
         self.two_phase = Some(TwoPhase::new(kept));
+    }
+
+    /// While others wait for memory, all that is held is asked to be put elsewhere, but for a
+    /// block.
+    pub fn memory_is_short(&mut self, is_short: bool) {
+        self.is_short = is_short;
     }
 
     /// Take in a run of CopyData messages, once [`poll`](Self::poll) has nothing more to do.
@@ -392,15 +401,18 @@ impl Streamed {
 
     /// What to put elsewhere while too much is held.
     fn overflow(&mut self) -> Option<Step> {
-        if self.memory_bytes() <= self.memory_max {
+        let bytes = self.memory_bytes();
+        let is_over = bytes > self.memory_max;
+        let makes_room = self.is_short && bytes > BLOCK_BYTES;
+        if !is_over && !makes_room {
             return None;
         }
         let largest = self.held.iter_mut().max_by_key(|(_, held)| held.block_bytes());
         let (xid, frames) = largest.map(|(xid, held)| (*xid, held.spill()))?;
-        if frames.is_empty() {
-            return Some(Step::GiveUp(Unheld::Memory));
+        match frames.is_empty() {
+            true => is_over.then_some(Step::GiveUp(Unheld::Memory)),
+            false => Some(Step::Spill { xid, frames }),
         }
-        Some(Step::Spill { xid, frames })
     }
 
     /// A transaction that is wholly out has become the connection's past: what it described holds,

@@ -301,6 +301,26 @@ fn the_largest_is_kept_elsewhere_first_and_what_cannot_be_is_too_much() {
     assert!(steps.any(|step| matches!(step, Step::GiveUp(Unheld::Memory))));
 }
 
+#[test]
+fn while_memory_is_short_next_to_nothing_is_held_in_it() {
+    let mut frames = Frames::new();
+    frames.stream_start(XID, true).relation(&table(9, 1));
+    (0..3000).for_each(|_| insert(&mut frames, 9, 10, &["row"]));
+    frames.stream_stop();
+    let mut it = Connection::new(ALL);
+    it.push(frames.chunk()).unwrap();
+    assert_eq!((it.spills, it.streamed.memory_bytes() > 100_000), (0, true));
+    it.streamed.memory_is_short(true);
+    it.push(frames.stream_start(XID, false).stream_stop().chunk()).unwrap();
+    assert_eq!((it.spills, it.streamed.memory_bytes()), (1, 0));
+    frames.stream_start(XID, false);
+    insert(&mut frames, 9, 20, &["one more"]);
+    it.push(frames.stream_stop().chunk()).unwrap();
+    assert_eq!(it.spills, 1, "a block is not worth the while");
+    it.push(frames.stream_commit(XID, 100).chunk()).unwrap();
+    assert_eq!(it.lines.len(), 1 + 3001 + 1);
+}
+
 /// A message names the top-level transaction, whichever subtransaction it is of.
 #[test]
 fn a_message_that_may_be_rolled_back_is_not_guessed_at() {
