@@ -13,37 +13,42 @@ use crate::support::{
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
-fn make_slot(primary: &Primary, slot: &str) {
+pub(crate) fn make_slot(primary: &Primary, slot: &str) {
     primary.sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
 }
 
 /// `walcast <command> <url> --slot … --publication …`.
-fn walcast(primary: &Primary, command: &str, of: (&str, &str), more: &[&str]) -> Program {
+pub(crate) fn walcast(
+    primary: &Primary,
+    command: &str,
+    of: (&str, &str),
+    more: &[&str],
+) -> Program {
     let url = primary.url();
     let words = [command, &url, "--slot", of.0, "--publication", of.1];
     Program::walcast([&words, more].concat())
 }
 
-fn record(primary: &Primary, slot: &str, out: &Path, more: &[&str]) -> Program {
+pub(crate) fn record(primary: &Primary, slot: &str, out: &Path, more: &[&str]) -> Program {
     let out = out.to_str().unwrap();
     walcast(primary, "record", (slot, "p"), &[&["--out", out], more].concat())
 }
 
 /// Runs it to its end, which must be a good one.
 #[track_caller]
-fn done(program: Program) -> Ended {
+pub(crate) fn done(program: Program) -> Ended {
     let ended = program.run(DEADLINE);
     assert_eq!(ended.code(), Some(0), "{}", ended.stderr);
     ended
 }
 
-fn replay(out: &Path, more: &[&str]) -> Program {
+pub(crate) fn replay(out: &Path, more: &[&str]) -> Program {
     Program::walcast([&["replay", out.to_str().unwrap()], more].concat())
 }
 
 /// What is replayed must be what was printed.
 #[track_caller]
-fn assert_same(replayed: &str, printed: &str, what: &str) {
+pub(crate) fn assert_same(replayed: &str, printed: &str, what: &str) {
     let first = replayed.lines().zip(printed.lines()).find(|(have, want)| have != want);
     assert!(first.is_none(), "{what}: {first:#?}");
     let (have, want) = (replayed.lines().count(), printed.lines().count());
@@ -51,7 +56,7 @@ fn assert_same(replayed: &str, printed: &str, what: &str) {
 }
 
 /// The files of a recording, in order.
-fn segments(out: &Path) -> Vec<PathBuf> {
+pub(crate) fn segments(out: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(out).unwrap().map(|entry| entry.unwrap().path());
     let mut files: Vec<_> =
         entries.filter(|path| path.extension().is_some_and(|end| end == "journal")).collect();
@@ -60,7 +65,7 @@ fn segments(out: &Path) -> Vec<PathBuf> {
 }
 
 /// A table `a`, published as `p`, and slots `t` and `r` older than its rows.
-fn primary_with_slots() -> Primary {
+pub(crate) fn primary_with_slots() -> Primary {
     let primary = Primary::start();
     primary
         .sql("create table a(id serial primary key, note text); create publication p for table a");
@@ -71,7 +76,7 @@ fn primary_with_slots() -> Primary {
 }
 
 #[track_caller]
-fn streams(primary: &Primary, running: &mut Running, slot: &str) {
+pub(crate) fn streams(primary: &Primary, running: &mut Running, slot: &str) {
     let active = format!("select active from pg_replication_slots where slot_name = '{slot}'");
     eventually("it streams", DEADLINE, || {
         assert!(running.is_running(), "{}", running.stderr());
@@ -81,7 +86,7 @@ fn streams(primary: &Primary, running: &mut Running, slot: &str) {
 
 /// Waits until everything that is logged by now is recorded.
 #[track_caller]
-fn wait_until_confirmed(primary: &Primary, slot: &str) {
+pub(crate) fn wait_until_confirmed(primary: &Primary, slot: &str) {
     let now = primary.query_one_text("select pg_current_wal_lsn()").unwrap();
     let confirmed = format!(
         "exists (select from pg_replication_slots

@@ -10,7 +10,7 @@ use super::error::{RecordingError, of_journal};
 use super::keeper::{Keeper, Order};
 use crate::Result;
 use crate::budget::Budget;
-use crate::event::{Batch, RelationVersions};
+use crate::event::{Batch, Event, RelationVersions};
 use crate::journal::{JournalPosition, JournalWriter, Opening};
 use crate::lsn::Lsn;
 use crate::stream::{Confirmer, ReplicationStream, Source, StreamStartPoint};
@@ -22,6 +22,8 @@ const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// The directory in it for open transactions that do not fit the memory, and their bytes at most.
 const SPILL: &str = "spill";
 const SPILL_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// The directory in it for prepared transactions.
+const PREPARED: &str = "prepared";
 
 /// Records what a slot sends. See the [module](super).
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub struct Recorder {
     directory: PathBuf,
     /// Bytes of a torn write that were cut off the recording.
     torn_bytes: u64,
+    /// How many events may still come; `None` for any number.
+    left: Option<u64>,
 }
 
 /// What a recorder has done.
@@ -46,8 +50,9 @@ impl Recorder {
     /// Record `source` into `directory`, which is made when it is missing; a recording that is
     /// there goes on where it ends.
     ///
-    /// Streamed transactions that do not fit the memory wait in a directory in it, unless `source`
-    /// says otherwise.
+    /// Streamed transactions that do not fit the memory wait in a directory in it, and prepared ones
+    /// in another, unless `source` says otherwise. What is prepared is recorded once it commits: the
+    /// directory of prepared ones belongs to the recording as long as that goes on.
     ///
     /// # Errors
     /// What is in the way of the stream ([`StreamError`](crate::stream::StreamError)), a gap
@@ -72,6 +77,10 @@ impl Recorder {
             None => source.spill(directory.join(SPILL), SPILL_BYTES),
         };
         let reached = writer.opening().map(|before| before.lineage.identity()).zip(writer.end());
+        let source = match source.prepared {
+            Some(_) => source,
+            None => source.prepared(directory.join(PREPARED)),
+        };
         let start = StreamStartPoint {
             confirmed: writer.end(),
             reached,
@@ -81,7 +90,14 @@ impl Recorder {
         };
         let stream = ReplicationStream::start(source.tapped(), start).await?;
         let keeper = Keeper::start(writer, stream.handed_out());
-        Ok(Self { stream, keeper, directory: directory.to_owned(), torn_bytes })
+        Ok(Self { stream, keeper, directory: directory.to_owned(), torn_bytes, left: None })
+    }
+
+    /// Stop once at least this many events are recorded, with the transaction that the last of them
+    /// belongs to. No limit by default.
+    pub fn limit(mut self, events: u64) -> Self {
+        self.left = Some(events);
+        self
     }
 
     /// Where it goes on, or begins.
@@ -94,8 +110,8 @@ impl Recorder {
         self.torn_bytes
     }
 
-    /// Record until everything up to `until` is there, or until `stop` yields. What the slot is
-    /// told is durable.
+    /// Record until everything up to `until` is there, until the [limit](Self::limit), or until
+    /// `stop` yields. What the slot is told is durable.
     ///
     /// # Errors
     /// What ended the stream, or the disk's. What is recorded by then is whole.
@@ -129,7 +145,7 @@ impl Recorder {
         stop: impl Future<Output = ()>,
     ) -> Result<()> {
         let mut stop = pin!(stop);
-        while until.is_none_or(|until| self.stream.handed_out() < until) {
+        while until.is_none_or(|until| self.stream.handed_out() < until) && !self.is_full() {
             let batch = tokio::select! {
                 biased;
                 () = &mut stop => return Ok(()),
@@ -143,6 +159,7 @@ impl Recorder {
                 batch = next(&mut self.stream) => batch?,
             };
             let Some(batch) = batch else { return Ok(()) };
+            self.count(&batch);
             let tapped = self.stream.take_tapped();
             let order = Order { tapped, end: batch.end(), is_idle: batch.is_empty() };
             tokio::select! {
@@ -155,6 +172,21 @@ impl Recorder {
             }
         }
         Ok(())
+    }
+}
+
+impl Recorder {
+    fn count(&mut self, batch: &Batch) {
+        let Some(left) = &mut self.left else { return };
+        let counts = |event: &Event<'_>| {
+            matches!(event, Event::Change(_) | Event::Truncate(_) | Event::Message(_))
+        };
+        *left = left.saturating_sub(batch.events().filter(counts).count() as u64);
+    }
+
+    /// Whether there is as much as was wanted, in whole transactions.
+    fn is_full(&self) -> bool {
+        self.left == Some(0) && !self.stream.in_transaction()
     }
 }
 

@@ -5,10 +5,10 @@ use tokio_postgres::Client;
 use crate::support::{Desk, Primary, Server};
 
 /// The last row, which ends a reading.
-pub(super) const LAST: &str = "the last row";
+pub(crate) const LAST: &str = "the last row";
 
 /// A server that takes prepared transactions, and streams whatever exceeds 64 kB.
-pub(super) fn primary_on(server: Server) -> Primary {
+pub(crate) fn primary_on(server: Server) -> Primary {
     let builder = Primary::builder().setting("logical_decoding_work_mem", "64kB");
     let primary = builder.setting("max_prepared_transactions", "20").start_on(server);
     primary.sql(
@@ -23,7 +23,7 @@ pub(super) fn primary_on(server: Server) -> Primary {
 }
 
 /// The one that tests use that need no particular major version.
-pub(super) fn primary() -> Primary {
+pub(crate) fn primary() -> Primary {
     primary_on(Server::wanted().unwrap_or_else(|missing| panic!("{missing}")))
 }
 
@@ -44,7 +44,7 @@ async fn run(client: &Client, statements: &[&str]) {
 }
 
 /// `count` rows from `from` in a transaction that is prepared.
-pub(super) async fn prepare(client: &Client, gid: &str, from: i32, count: i32) {
+pub(crate) async fn prepare(client: &Client, gid: &str, from: i32, count: i32) {
     let to = from + count - 1;
     let gid = gid.replace('\'', "''");
     let insert =
@@ -52,12 +52,12 @@ pub(super) async fn prepare(client: &Client, gid: &str, from: i32, count: i32) {
     run(client, &["begin", &insert, &format!("prepare transaction '{gid}'")]).await;
 }
 
-pub(super) async fn end(client: &Client) {
+pub(crate) async fn end(client: &Client) {
     run(client, &[&format!("insert into t values (1000000, '{LAST}')")]).await;
 }
 
 /// Every kind of change and every end, with others in between.
-pub(super) async fn tell(primary: &Primary) {
+pub(crate) async fn tell(primary: &Primary) {
     let client = &primary.client().await;
     small(client).await;
     large(client).await;

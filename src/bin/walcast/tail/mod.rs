@@ -24,8 +24,8 @@ use walcast::publication::PublicationTables;
 use walcast::stream::StreamError;
 use walcast::{Error, Lsn, PublicationName, ReplicationStream, Secret, SlotName, Source};
 
-pub(crate) use self::choice::{Choice, Wanted};
-use self::choice::{Chosen, to_publish};
+use self::choice::Chosen;
+pub(crate) use self::choice::{Choice, Wanted, to_publish};
 pub(crate) use self::format::{Format, FormatArgs};
 use self::lines::Lines;
 use self::pretty::Pretty;
@@ -65,6 +65,9 @@ pub(crate) struct Args {
     /// Only these tables: schema.table, schema.* or * for all, separated by commas
     #[arg(long, value_delimiter = ',', value_name = "TABLE")]
     tables: Vec<Wanted>,
+    /// Print the logical messages with these prefixes too, separated by commas; * for all
+    #[arg(long, value_delimiter = ',', value_name = "PREFIX")]
+    messages: Vec<String>,
     #[command(flatten)]
     format: FormatArgs,
     /// What to do when the connection of a temporary slot breaks
@@ -204,6 +207,7 @@ fn source(args: &Args, connect: &ConnectConfig) -> Source {
         None => with(temporary_slot("tail")).temporary_slot(true),
     }
     .create_publication(tables)
+    .messages(args.messages.clone())
 }
 
 /// Connect with another temporary slot, for as long as that may work.
