@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::error::FileSinkError;
+use crate::codec::EventFormat;
 use crate::lsn::Lsn;
 use crate::name::{SystemId, Timeline};
 
@@ -23,6 +24,43 @@ const SEAL_BYTES: usize = 17;
 /// How long a writer that is being let go of is waited for.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// A format by its name, as a slot says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum FormatName {
+    #[default]
+    Json,
+    CloudEvents,
+    Debezium,
+    Wal2Json,
+    /// One that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl FormatName {
+    pub(super) fn of(format: &EventFormat) -> Self {
+        match format {
+            EventFormat::Json => Self::Json,
+            EventFormat::CloudEvents(_) => Self::CloudEvents,
+            EventFormat::Debezium(_) => Self::Debezium,
+            EventFormat::Wal2Json => Self::Wal2Json,
+        }
+    }
+}
+
+impl std::fmt::Display for FormatName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Json => "json",
+            Self::CloudEvents => "cloudevents",
+            Self::Debezium => "debezium",
+            Self::Wal2Json => "wal2json",
+            Self::Other => "another format",
+        })
+    }
+}
 
 /// What a slot says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +78,9 @@ pub(super) struct Stand {
     pub(super) tail: u32,
     /// When the file was begun, in seconds since 1970.
     pub(super) begun: u64,
+    /// What the file is written in; native JSON where that is not said.
+    #[serde(default)]
+    pub(super) format: FormatName,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -188,6 +229,7 @@ mod tests {
             end: Some(Lsn::new(u64::MAX)),
             tail: u32::MAX,
             begun: u64::MAX,
+            format: FormatName::CloudEvents,
         }
     }
 

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Rotation;
-use super::cursor::{Cursor, Stand, is_at};
+use super::cursor::{Cursor, FormatName, Stand, is_at};
 use super::error::FileSinkError;
 use crate::lsn::Lsn;
 use crate::name::{SystemId, Timeline};
@@ -43,6 +43,7 @@ pub(super) struct DataFile {
     pub(super) timeline: Timeline,
     /// In seconds since 1970.
     pub(super) begun: u64,
+    pub(super) format: FormatName,
     pub(super) written: u64,
     pub(super) whole: Whole,
     pub(super) proven: Whole,
@@ -95,6 +96,7 @@ impl DataFile {
             end: self.whole.end,
             tail: tail_checksum(&self.file, self.whole.length).map_err(failed())?,
             begun: self.begun,
+            format: self.format,
         };
         self.cursor.prove(&stand)?;
         self.proven = self.whole;
@@ -130,7 +132,8 @@ impl DataFile {
                 || self.rotation.age.is_some_and(too_old))
     }
 
-    fn put_aside(&mut self) -> Result<(), FileSinkError> {
+    /// Prove what is whole, and go on in a new file.
+    pub(super) fn put_aside(&mut self) -> Result<(), FileSinkError> {
         self.check_in_place()?;
         self.prove()?;
         let aside = set_aside(&self.path).map_err(FileSinkError::io("list", &self.path))?;

@@ -4,7 +4,7 @@
 //! LSN; it is written after the data was synced, and at `open` the file is cut back to it. So
 //! nothing is lost or doubled whatever crashes. Files put aside by [`Rotation`] are called
 //! `<path>.00000001` and so on; each begins with a transaction's first line and ends with one's
-//! last.
+//! last. A file holds one format: with another one it is put aside too.
 //!
 //! A thread of its own writes and syncs; `write` only encodes. Nobody else may write the file, and
 //! whoever reads it may see up to one transaction that is not whole yet at its end.

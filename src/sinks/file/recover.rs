@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cursor   file at its path          then
-//! yes      the cursor's, long enough cut to the proven length
+//! yes      the cursor's, long enough cut to the proven length; put aside if it is in another format
 //! yes      missing, or empty and new the cursor's file was being put aside: finish that
 //! yes      anything else             an error: somebody else was at it
 //! no       missing or empty          a new file
@@ -16,7 +16,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::cursor::{Cursor, Stand};
+use super::cursor::{Cursor, FormatName, Stand};
 use super::data::{DataFile, Whole, create, now, set_aside, sync_directory, tail_checksum};
 use super::error::FileSinkError;
 use super::scan::{LastTransaction, last_transaction};
@@ -54,6 +54,7 @@ pub(super) fn recover(
         system_id: source.lineage.system_id(),
         timeline: source.lineage.identity().timeline,
         begun,
+        format: FormatName::of(format),
         written: whole.length,
         whole,
         proven: whole,
@@ -62,7 +63,14 @@ pub(super) fn recover(
     // What was found may be in the page cache alone, and a sync that failed before may have left it
     // there as if it were clean: it counts only once it was written again.
     data.file.sync_all().map_err(FileSinkError::io("sync", &data.path))?;
-    data.point_cursor()?;
+    match stand {
+        Some(stand) if stand.format != data.format && whole.length > 0 => {
+            let (path, before, now) = (data.path.display(), stand.format, data.format);
+            tracing::warn!(%path, "written as {before}, and is {now} from now on: put aside");
+            data.put_aside()?;
+        }
+        _ => data.point_cursor()?,
+    }
     if stand.is_none() {
         // Both slots have their place on the disk before it can be full.
         data.point_cursor()?;
