@@ -1,7 +1,7 @@
 //! Transactions that are sent when they are prepared arrive at their commit as if they had not
 //! been, whatever happens between to walcast, and not at all when they are rolled back.
 
-mod story;
+pub(crate) mod story;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -165,8 +165,9 @@ async fn once_when_the_prepare_is_sent_again() {
         let client = primary.client().await;
         story::prepare(&client, "g", 1, 3).await;
         for _ in 0..3 {
-            let mut stream = ReplicationStream::connect(source()).await.unwrap();
+            // It is kept by a task of its own, which does not wait to be polled.
             let before = segments(&place.file("prepared"));
+            let mut stream = ReplicationStream::connect(source()).await.unwrap();
             eventually_async("it is kept anew", SOON, async || {
                 let polled = tokio::time::timeout(Duration::from_millis(10), stream.next()).await;
                 assert!(polled.is_err() || polled.unwrap().unwrap().unwrap().is_empty());

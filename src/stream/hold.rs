@@ -15,7 +15,8 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 
 use super::confirmer::Shared;
-use super::prepared::{PreparedError, PreparedTransactions, Unsealed};
+use super::prepared::{PreparedTransactions, Unsealed};
+use super::prepared_error::PreparedError;
 use super::source::Source;
 use super::spill::{Spill, SpillError, SpillSettings};
 use crate::budget::Budget;

@@ -32,6 +32,7 @@ mod judge;
 mod live;
 mod opening;
 mod prepared;
+mod prepared_error;
 mod source;
 mod spill;
 mod tap;
@@ -60,7 +61,7 @@ use crate::{Error, ErrorKind, Result};
 pub(crate) use backoff::Backoff;
 pub use confirmer::Confirmer;
 pub use error::StreamError;
-pub use prepared::PreparedError;
+pub use prepared_error::PreparedError;
 pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
@@ -164,7 +165,7 @@ impl ReplicationStream {
         if let Some(spill) = &source.spill {
             spill.wipe().map_err(|error| Error::permanent(ErrorKind::Io, error))?;
         }
-        let prepared = PreparedTransactions::of(&source)?;
+        let prepared = PreparedTransactions::of(&source).await?;
         let attempt = Attempt {
             prepared: prepared.clone(),
             source: Arc::clone(&source),

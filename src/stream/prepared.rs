@@ -4,29 +4,35 @@
 //! index that is replaced as a whole and says which of them count. A transaction is kept once the
 //! index names it; everything it names is synced. It outlives connections and processes: a Prepare
 //! that was confirmed is never sent again. A handle may be cloned: a connection that is gone may
-//! still have work under way. All calls block.
+//! still have work under way. It is locked for as long as a handle lives. All calls block.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use super::error::StreamError;
+use super::prepared_error::{PreparedError, failed};
 use super::source::Source;
+use crate::Error;
 use crate::event::Chunk;
 use crate::journal::{JournalError, RecordKind, SegmentReader, SegmentWriter};
 use crate::lsn::Lsn;
 use crate::name::{SlotName, SystemId};
 use crate::session::{Kept, PreparedTransaction};
-use crate::{Error, ErrorKind};
 
 const INDEX: &str = "index";
 /// What the names of segments end in.
 const EXTENSION: &str = "journal";
+const LOCK: &str = "lock";
+/// How long the work of a stream that was let go of is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// The prepared transactions of a slot. See the [module](self).
 #[derive(Debug, Clone)]
@@ -46,6 +52,7 @@ struct Files {
     next: u64,
     /// The connection that may change anything.
     connection: u64,
+    _lock: File,
 }
 
 /// What is kept, and whose it is.
@@ -98,67 +105,15 @@ pub(super) enum SlotPast {
     Any,
 }
 
-/// Why a prepared transaction cannot be kept or handed on.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum PreparedError {
-    /// The disk failed, is full, or does not let us.
-    #[error("cannot {operation} {}", path.display())]
-    Io {
-        /// What failed.
-        operation: &'static str,
-        /// The file or directory.
-        path: PathBuf,
-        /// How.
-        #[source]
-        source: io::Error,
-    },
-    /// The same for a segment.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// There is something else where the index should be.
-    #[error("{} is no index of prepared transactions", path.display())]
-    Index {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        #[source]
-        source: serde_json::Error,
-    },
-    /// It is of another slot.
-    #[error("{} keeps prepared transactions of slot \"{have}\", not of \"{want}\"", path.display())]
-    OtherSlot {
-        /// The directory.
-        path: PathBuf,
-        /// Whose transactions it keeps.
-        have: SlotName,
-        /// The slot that is streamed from.
-        want: SlotName,
-    },
-    /// A transaction committed whose changes are not here.
-    #[error(
-        "prepared transaction {gid:?} committed (up to {end_lsn}), but its changes, which the \
-         server sent when it was prepared, are not kept here"
-    )]
-    Lost {
-        /// Its name.
-        gid: String,
-        /// The first byte after its commit record.
-        end_lsn: Lsn,
-        /// What became of what was kept, if anything was.
-        #[source]
-        cause: Option<JournalError>,
-    },
-}
-
 impl PreparedTransactions {
     /// The place of `source`, if it asks for prepared transactions.
-    pub(super) fn of(source: &Source) -> Result<Option<Self>, Error> {
-        match &source.prepared {
-            _ if !source.two_phase => Ok(None),
-            Some(directory) => Ok(Some(Self::open(directory)?)),
-            None => Err(StreamError::NoPlaceForPrepared.into()),
+    pub(super) async fn of(source: &Source) -> Result<Option<Self>, Error> {
+        if !source.two_phase {
+            return Ok(None);
         }
+        let directory = source.prepared.clone().ok_or(StreamError::NoPlaceForPrepared)?;
+        let opening = tokio::task::spawn_blocking(move || Self::open(&directory));
+        Ok(Some(opening.await.map_err(|_| StreamError::TaskEnded)??))
     }
 
     /// Read what a process before left in `directory`, which is made when it is missing.
@@ -170,9 +125,10 @@ impl PreparedTransactions {
             let parent = directory.parent().filter(|parent| !parent.as_os_str().is_empty());
             sync_directory(parent.unwrap_or(Path::new(".")))?;
         }
+        let lock = lock(directory)?;
         let index = read_index(&directory.join(INDEX))?;
         let directory = directory.to_owned();
-        let mut files = Files { directory, index, next: 0, connection: 0 };
+        let mut files = Files { directory, index, next: 0, connection: 0, _lock: lock };
         files.remove_unnamed()?;
         Ok(Self { files: Arc::new(Mutex::new(files)), connection: 0 })
     }
@@ -420,6 +376,26 @@ impl Unsealed {
     }
 }
 
+fn lock(directory: &Path) -> Result<File, PreparedError> {
+    let path = directory.join(LOCK);
+    let mut options = File::options();
+    options.write(true).create(true).truncate(false);
+    let file = options.open(&path).map_err(failed("open", &path))?;
+    let deadline = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(source)) => return Err(failed("lock", &path)(source)),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(PreparedError::Held { path: directory.to_owned() });
+            }
+        }
+    }
+}
+
 fn read_index(path: &Path) -> Result<Option<Index>, PreparedError> {
     if !path.exists() {
         return Ok(None);
@@ -435,35 +411,6 @@ fn read_index(path: &Path) -> Result<Option<Index>, PreparedError> {
 fn sync_directory(directory: &Path) -> Result<(), PreparedError> {
     let synced = File::open(directory).and_then(|directory| directory.sync_all());
     synced.map_err(failed("sync", directory))
-}
-
-fn failed(operation: &'static str, path: &Path) -> impl FnOnce(io::Error) -> PreparedError {
-    let path = path.to_owned();
-    move |source| PreparedError::Io { operation, path, source }
-}
-
-impl From<PreparedError> for Error {
-    fn from(error: PreparedError) -> Self {
-        match &error {
-            PreparedError::Lost { .. } => Self::permanent(ErrorKind::Gap, error).with_fix(
-                "give the sinks a new copy of the tables, remove the state directory and start \
-                 again; keep the state directory, which holds prepared transactions",
-            ),
-            PreparedError::OtherSlot { .. } => {
-                Self::permanent(ErrorKind::Config, error).with_fix("name another directory")
-            }
-            PreparedError::Index { .. } => Self::permanent(ErrorKind::Io, error)
-                .with_fix("restore it from a copy, or remove the state directory and start again"),
-            PreparedError::Journal(JournalError::Damaged { .. } | JournalError::Version { .. }) => {
-                Self::permanent(ErrorKind::Io, error).with_fix(
-                    "restore it from a copy, or remove the state directory and start again",
-                )
-            }
-            PreparedError::Io { .. } | PreparedError::Journal(_) => {
-                Self::transient(ErrorKind::Io, error)
-            }
-        }
-    }
 }
 
 #[cfg(test)]

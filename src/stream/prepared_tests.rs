@@ -1,6 +1,7 @@
 //! What is kept stays, what is not does not, and harm is told.
 
 use super::*;
+use crate::ErrorKind;
 use crate::event::Lease;
 
 fn chunk(bytes: &[u8]) -> Chunk {
@@ -205,4 +206,24 @@ fn an_index_that_is_none_is_told() {
         assert_eq!(place.segments().len(), 1, "byte {at}");
     }
     assert!(told > whole.len() / 2);
+}
+
+/// Work of a stream that was let go of may still be under way: it must not meet the next one's.
+#[test]
+fn one_has_the_directory_at_a_time() {
+    let place = Place::new();
+    let it = place.begin(SlotPast::None);
+    let work = it.clone();
+    let unsealed = it.begin(7).unwrap();
+    drop(it);
+    let path = place.path();
+    let next = std::thread::spawn(move || PreparedTransactions::open(&path));
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!next.is_finished());
+    work.seal(head(7, 10), Some(unsealed), Lsn::new(0)).unwrap();
+    drop(work);
+    let next = next.join().unwrap().unwrap();
+    assert_eq!(next.kept().transactions, [head(7, 10)]);
+    let error = PreparedTransactions::open(&place.path()).unwrap_err();
+    assert!(matches!(error, PreparedError::Held { .. }), "{error}");
 }
