@@ -16,6 +16,7 @@ use serde::forward_to_deserialize_any;
 use self::value::{Cell, ValueDeserializer};
 use super::error::{RowError, RowFault};
 use super::get::ColumnIndex;
+use crate::codec::TranscodeError;
 use crate::event::Row;
 
 impl<'a> Row<'a> {
@@ -85,6 +86,11 @@ struct FailedColumn {
 impl Failure {
     fn form(message: impl fmt::Display) -> Self {
         RowFault::Form(message.to_string().into()).into()
+    }
+
+    /// Whether a value's text does not tell its binary form.
+    fn has_only_text(&self) -> bool {
+        matches!(self.fault, RowFault::Transcode(TranscodeError::NoTranscoder { .. }))
     }
 
     fn of_row<T>(self, row: Row<'_>) -> RowError {

@@ -72,6 +72,22 @@ impl<'a> Cell<'a> {
         }
     }
 
+    /// The bytes of a nested value in binary; `None` where a part of it has no form but text.
+    fn nested(&self, ty: &Type) -> Result<Option<&'a [u8]>, Failure> {
+        match self.binary(ty) {
+            Err(failure) if failure.has_only_text() => Ok(None),
+            binary => binary.map(Some),
+        }
+    }
+
+    /// What JSON makes of it.
+    fn with_json<V: Visitor<'a>>(&self, visitor: V) -> Result<V::Value, Failure> {
+        self.with_text(|text| {
+            let mut json = serde_json::Deserializer::from_reader(text.as_bytes());
+            json.deserialize_any(visitor).map_err(Failure::form)
+        })
+    }
+
     /// The value of a built-in type that reads as a `T`.
     fn read<T: postgres_types::FromSql<'a>>(&self, ty: &Type) -> Result<T, Failure> {
         Ok(T::from_sql(ty, self.binary(ty)?).map_err(RowFault::Refused)?)
@@ -80,11 +96,10 @@ impl<'a> Cell<'a> {
     /// Its text as the server writes it, where that is what came; the bytes of text types.
     fn borrowed_text(&self) -> Result<Option<&'a str>, Failure> {
         let bytes = self.bytes()?;
-        let is_text = match &self.ty {
+        let is_text = match self.base() {
             _ if self.is_json() => false,
             Some(ty) if text_is_binary(ty) => true,
-            // JSON shows timestamps in another form.
-            Some(ty) => self.is_text() && !matches!(*ty, Type::TIMESTAMP | Type::TIMESTAMPTZ),
+            Some(ty) => self.is_text() && !differs_in_json(ty),
             None if self.is_text() => true,
             None => return Err(RowFault::UnknownType.into()),
         };
@@ -150,6 +165,19 @@ impl<'a> Cell<'a> {
     }
 }
 
+/// Whether JSON shows values of `ty` otherwise than their text does.
+fn differs_in_json(ty: &Type) -> bool {
+    let differs =
+        [Type::BOOL, Type::TIMESTAMP, Type::TIMESTAMPTZ, Type::INT2_VECTOR, Type::OID_VECTOR];
+    differs.contains(ty)
+        || matches!(ty.kind(), Kind::Array(_) | Kind::Composite(_))
+        || is_hstore(ty)
+}
+
+fn is_hstore(ty: &Type) -> bool {
+    *ty.kind() == Kind::Simple && ty.name() == "hstore"
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct ValueDeserializer<'a>(pub(super) Cell<'a>);
@@ -203,16 +231,15 @@ impl<'a> Deserializer<'a> for ValueDeserializer<'a> {
             (&Type::FLOAT4, _) => visitor.visit_f32(cell.read(ty)?),
             (&Type::FLOAT8, _) => visitor.visit_f64(cell.read(ty)?),
             (&Type::BYTEA, _) => visitor.visit_borrowed_bytes(cell.binary(ty)?),
-            (_, Kind::Array(element)) => {
-                nested::array(cell.relation, element, cell.binary(ty)?, visitor)
-            }
-            (_, Kind::Composite(fields)) => {
-                nested::composite_map(cell.relation, fields, cell.binary(ty)?, visitor)
-            }
-            (_, Kind::Simple) if ty.name() == "hstore" => cell.with_text(|object| {
-                let mut json = serde_json::Deserializer::from_reader(object.as_bytes());
-                json.deserialize_any(visitor).map_err(Failure::form)
-            }),
+            (_, Kind::Array(element)) => match cell.nested(ty)? {
+                Some(binary) => nested::array(cell.relation, element, binary, visitor),
+                None => cell.with_json(visitor),
+            },
+            (_, Kind::Composite(fields)) => match cell.nested(ty)? {
+                Some(binary) => nested::composite_map(cell.relation, fields, binary, visitor),
+                None => cell.with_json(visitor),
+            },
+            _ if is_hstore(ty) => cell.with_json(visitor),
             _ => self.deserialize_str(visitor),
         }
     }
