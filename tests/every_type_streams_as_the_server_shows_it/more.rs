@@ -116,6 +116,46 @@ pub(super) const EXTENSIONS: &[(&str, Other)] = &[
     ),
     ("ltree", Other("lquery", &["a.*{1,2}.b|c"], "'*.x'::lquery")),
     ("ltree", Other("ltxtquery", &["a & !b@*"], "'x | y'::ltxtquery")),
+    (
+        "vector",
+        Other("vector(3)", &["[1,-2.5,1e-30]"], "format('[%s,2,%s]', random(), random())::vector"),
+    ),
+    (
+        "vector",
+        Other(
+            "halfvec",
+            &["[1,-2.5]", "[65504,0.00006103515625,-5.9604645e-08,0]"],
+            "format('[%s,%s]', random(), random() * 1e4)::halfvec",
+        ),
+    ),
+    (
+        "vector",
+        Other(
+            "sparsevec",
+            &["{}/3", "{1:1.5,1000:-2e10}/16000"],
+            "format('{2:%s}/5', random() + 1)::sparsevec",
+        ),
+    ),
+    (
+        "postgis",
+        Other(
+            "geometry",
+            &[
+                "POINT EMPTY",
+                "SRID=3857;POINT ZM(1 2 3 4)",
+                "GEOMETRYCOLLECTION(LINESTRING(0 0,1 1.5),POLYGON((0 0,1 0,1 1,0 0)))",
+            ],
+            "st_setsrid(st_makepoint(random(), random() * 90), 4326)",
+        ),
+    ),
+    (
+        "postgis",
+        Other(
+            "geography",
+            &["POINT(1 2)", "MULTIPOINT((1 2),(3 4))"],
+            "st_makepoint(random(), random() * 90)::geography",
+        ),
+    ),
     ("cube", Other("cube", &["(1,2)", "(0),(3.5)"], "cube(random(), 1)")),
     ("isn", Other("isbn13", &["978-0-393-04002-9"], "'978-0-393-04002-9'::isbn13")),
 ];

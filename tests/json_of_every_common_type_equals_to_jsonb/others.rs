@@ -136,6 +136,7 @@ pub(crate) const OTHERS: &[Other] = &[
         "'{}'::tstzmultirange",
     ),
     Other("mood", &["fine", "so \"so\", \\"], "'fine'::mood"),
+    Other("frame", &["(2,2),(1,1)"], "box(point(random(), 0), point(1, random()))::frame"),
     Other("price", &["1.5", "-0.05"], "random()::numeric::price"),
     Other(
         "pair",
@@ -151,7 +152,7 @@ pub(crate) const OTHERS: &[Other] = &[
 
 /// What the last of them need.
 pub(crate) const DEFINED: &str = "CREATE TYPE mood AS ENUM ('fine', 'so \"so\", \\'); \
-    CREATE DOMAIN price AS numeric(12,2); \
+    CREATE DOMAIN price AS numeric(12,2); CREATE DOMAIN frame AS box; \
     CREATE TYPE pair AS (n int, m mood, t text); \
     CREATE TYPE pairs AS (list pair[], one pair); \
     CREATE TYPE textrange AS RANGE (subtype = text)";

@@ -4,8 +4,9 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::codec::tests::{TABLE, batch, orders, relation, text};
+use crate::codec::value::{JsonForm, TypeDefinition, TypeKind};
 use crate::codec::{Encoder, EventFormat};
-use crate::event::{ReplicaIdentity, Value};
+use crate::event::{Oid, ReplicaIdentity, Value};
 use crate::testing::{Feed, Frames, OldRowKind};
 
 fn encoder(options: DebeziumOptions) -> Encoder {
@@ -255,4 +256,35 @@ fn broken_values_are_errors_that_name_the_column() {
         assert_eq!(error.column, columns[at].0);
         assert_eq!(out, b"before");
     }
+}
+
+/// What separates elements is the type's to say, and an amount's text the server's.
+#[test]
+fn text_that_only_its_server_can_read_is_shown_as_it_is() {
+    let mut types = TypeRegistry::builtin();
+    let mut define = |oid, kind| {
+        let (schema, name) = ("public".to_owned(), format!("t{oid}"));
+        let json = JsonForm::Usual;
+        let definition = TypeDefinition { schema, name, kind, extension: None, json };
+        types.insert(Oid::new(oid), definition);
+    };
+    define(16_400, TypeKind::Domain(Oid::new(603)));
+    define(16_401, TypeKind::Array { element: Oid::new(16_400), delimiter: ';' });
+    let columns =
+        [("id", 23, true), ("boxes", 16_401, false), ("m", 790, false), ("ms", 791, false)];
+    let row = [
+        text("1"),
+        text("{(2,2),(1,1);(0,0),(3,4)}"),
+        text("1.234,56 €"),
+        text("{\"1.234,56 €\",NULL}"),
+    ];
+    let mut frames = Frames::new();
+    frames.begin(0x100).relation(&relation(ReplicaIdentity::Default, &columns));
+    frames.insert(0, TABLE, &row).commit(0x100);
+    let format = EventFormat::Debezium(DebeziumOptions::default());
+    let mut encoder = Encoder::new(format, Arc::new(types));
+    let lines = encoded(&mut encoder, &batch(&mut frames));
+    let expected = json!({"id": 1, "boxes": ["(2,2),(1,1)", "(0,0),(3,4)"], "m": "1.234,56 €",
+        "ms": ["1.234,56 €", null]});
+    assert_eq!(lines[0]["after"], expected);
 }

@@ -153,7 +153,7 @@ impl ColumnForm {
             }
             Value::Unchanged => Err(Problem::Value(ValueError::Unchanged)),
             Value::Text(text) if self.is_array => {
-                let separator = if self.element == Type::BOX { b';' } else { b',' };
+                let separator = self.value_type.delimiter();
                 array::write_text(out, separator, text, &mut |out, text| self.text(out, text))
             }
             Value::Text(text) => self.text(out, text),
@@ -168,9 +168,13 @@ impl ColumnForm {
     fn text(&self, out: &mut Vec<u8>, text: &[u8]) -> Result<(), Problem> {
         match self.form {
             None => Ok(write_json_utf8(out, text).map_err(Fault::from)?),
-            Some(form) => with_scratch(|bytes| {
-                transcode(&self.element, text, bytes)?;
-                form.write(out, bytes)
+            Some(form) => with_scratch(|bytes| match transcode(&self.element, text, bytes) {
+                Ok(()) => form.write(out, bytes),
+                // An amount, in another locale than the one it would be read in.
+                Err(TranscodeError::NoTranscoder { .. }) => {
+                    Ok(write_json_utf8(out, text).map_err(Fault::from)?)
+                }
+                Err(TranscodeError::Malformed(fault)) => Err(fault.into()),
             }),
         }
     }
@@ -211,16 +215,6 @@ enum Problem {
 impl From<Fault> for Problem {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
-    }
-}
-
-impl From<TranscodeError> for Problem {
-    fn from(error: TranscodeError) -> Self {
-        match error {
-            TranscodeError::Malformed(fault) => Self::Fault(fault),
-            // Only types that have a way get a form.
-            TranscodeError::NoTranscoder { .. } => Self::Fault(Fault::Syntax),
-        }
     }
 }
 

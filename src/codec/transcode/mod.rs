@@ -10,7 +10,7 @@
 //! - `tsquery` leaves out the parentheses that its binary form has;
 //! - `money` is read where its text can mean one amount only, as in the locales `C` and `en_US`;
 //! - what a database defines beyond the kinds above has a text form that only its maker knows, but
-//!   for `citext`, `hstore` and `ltree`.
+//!   for `citext`, `hstore`, `ltree`, and the types of pgvector and PostGIS.
 //!
 //! The text is what the server sends under the pinned session settings; see
 //! [`value`](super::value).
@@ -22,6 +22,7 @@ mod number;
 mod search;
 mod simple;
 mod time;
+mod vectors;
 
 use postgres_types::{Kind, Type};
 
@@ -88,6 +89,11 @@ fn is_labelled_text(ty: &Type) -> bool {
     Type::from_oid(ty.oid()).is_none() && ty.name() == "citext"
 }
 
+/// The types of PostGIS that are rows of points.
+fn is_geometry(ty: &Type) -> bool {
+    Type::from_oid(ty.oid()).is_none() && matches!(ty.name(), "geometry" | "geography")
+}
+
 fn write(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
     if text_is_binary(ty) {
         std::str::from_utf8(text).map_err(|_| Fault::Encoding)?;
@@ -115,6 +121,10 @@ fn extension(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeE
     match ty.name() {
         "hstore" => Ok(nested::hstore(text, out)?),
         "ltree" | "lquery" | "ltxtquery" => Ok(simple::versioned(text, out)?),
+        "vector" => Ok(vectors::vector(text, out)?),
+        "halfvec" => Ok(vectors::half_vector(text, out)?),
+        "sparsevec" => Ok(vectors::sparse_vector(text, out)?),
+        _ if is_geometry(ty) => Ok(simple::hex_pairs(text, out)?),
         _ => Err(TranscodeError::NoTranscoder { type_name: ty.to_string() }),
     }
 }

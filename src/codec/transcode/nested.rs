@@ -3,7 +3,7 @@
 //! Their text forms quote alike: an element stands bare or in double quotes, and inside quotes a
 //! backslash takes the next byte as it is; ranges and composites double a quote instead.
 
-use postgres_types::{Field, Type};
+use postgres_types::{Field, Kind, Type};
 
 use super::{TranscodeError, number, write};
 use crate::codec::scan::{Scan, Token, token};
@@ -47,10 +47,8 @@ pub(super) fn array(element: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<()
     out.extend_from_slice(&element.oid().to_be_bytes());
     // Lengths are known when the elements have been read.
     out.resize(out.len() + 8 * count, 0);
-    // Only boxes hold commas of their own.
-    let separator = if *element == Type::BOX { b';' } else { b',' };
-    let mut elements =
-        Elements { scan, separator, element, lengths: [None; DIMENSIONS_MAX], nulls: false };
+    let (separator, lengths) = (separator(element), [None; DIMENSIONS_MAX]);
+    let mut elements = Elements { scan, separator, element, lengths, nulls: false };
     if empty {
         elements.scan.expect(b"{}")?;
     } else {
@@ -65,6 +63,16 @@ pub(super) fn array(element: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<()
         place += 8;
     }
     Ok(())
+}
+
+/// What stands between two elements: boxes hold commas of their own, and PostGIS chose another.
+fn separator(element: &Type) -> u8 {
+    match (element, element.kind()) {
+        (_, Kind::Domain(base)) => separator(base),
+        (&Type::BOX, _) => b';',
+        (_, Kind::Simple) if super::is_geometry(element) => b':',
+        _ => b',',
+    }
 }
 
 /// `[2:3][-1:0]=`; without it, or for a dimension it does not name, 1.

@@ -17,6 +17,9 @@ pub struct TypeDefinition {
     pub name: String,
     /// What its values are made of.
     pub kind: TypeKind,
+    /// The extension that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extension: Option<String>,
     /// Who says what its values look like in JSON.
     #[serde(default, skip_serializing_if = "JsonForm::is_usual")]
     pub json: JsonForm,

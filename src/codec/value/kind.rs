@@ -40,6 +40,15 @@ impl ValueType {
         }
     }
 
+    /// What stands between two elements of an array in text.
+    pub(crate) fn delimiter(&self) -> u8 {
+        match self {
+            Self::Array(element) => element.delimiter(),
+            Self::Nested(nested) => nested.delimiter(),
+            Self::Scalar(_) | Self::Other(_) => b',',
+        }
+    }
+
     /// The type, or one inside it, that has no decoder.
     pub fn unknown(&self) -> Option<Oid> {
         match self {
@@ -167,6 +176,14 @@ scalars! {
     TsVector = "tsvector",
     /// `tsquery`.
     TsQuery = "tsquery",
+    /// `vector` of pgvector.
+    Vector = "vector",
+    /// `halfvec` of pgvector.
+    HalfVector = "halfvec",
+    /// `sparsevec` of pgvector.
+    SparseVector = "sparsevec",
+    /// `geometry` and `geography` of PostGIS: their text, which is EWKB in hex.
+    Geometry = "geometry",
 }
 
 impl Scalar {
@@ -175,6 +192,8 @@ impl Scalar {
         match self {
             // Only boxes hold commas of their own.
             Self::Box => b';',
+            // As their maker chose.
+            Self::Geometry => b':',
             _ => b',',
         }
     }

@@ -70,6 +70,13 @@ impl Nested {
         }
     }
 
+    pub(super) fn delimiter(&self) -> u8 {
+        match &self.shape {
+            Shape::Array { delimiter, .. } => *delimiter,
+            Shape::Range(_) | Shape::Multirange(_) | Shape::Composite(_) => b',',
+        }
+    }
+
     pub(super) fn unknown(&self) -> Option<Oid> {
         self.unknown
     }

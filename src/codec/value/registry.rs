@@ -109,12 +109,21 @@ impl TypeRegistry {
     }
 }
 
-/// What extensions add, by name: their identifiers differ between databases.
+/// What extensions add, by name: their identifiers differ between databases. A type of the same
+/// name that somebody else made is none of these.
 fn extension(definition: &TypeDefinition) -> Option<ValueType> {
-    Some(match (definition.name.as_str(), definition.json) {
-        ("citext", JsonForm::Usual) => Scalar::Text.into(),
-        ("ltree" | "lquery" | "ltxtquery", JsonForm::Usual) => Scalar::VersionedText.into(),
-        ("hstore", JsonForm::Cast) => Scalar::Hstore.into(),
+    let TypeDefinition { name, extension, json, .. } = definition;
+    Some(match (extension.as_deref()?, name.as_str(), json) {
+        ("citext", "citext", JsonForm::Usual) => Scalar::Text.into(),
+        ("ltree", "ltree" | "lquery" | "ltxtquery", JsonForm::Usual) => {
+            Scalar::VersionedText.into()
+        }
+        ("hstore", "hstore", JsonForm::Cast) => Scalar::Hstore.into(),
+        ("vector", "vector", JsonForm::Usual) => Scalar::Vector.into(),
+        ("vector", "halfvec", JsonForm::Usual) => Scalar::HalfVector.into(),
+        ("vector", "sparsevec", JsonForm::Usual) => Scalar::SparseVector.into(),
+        // What its cast to `json` makes of a geometry depends on its version, and names no SRID.
+        ("postgis", "geometry" | "geography", _) => Scalar::Geometry.into(),
         _ => return None,
     })
 }
@@ -200,7 +209,7 @@ mod tests {
 
     fn defined(kind: TypeKind) -> TypeDefinition {
         let (schema, name) = ("public".to_owned(), "it".to_owned());
-        TypeDefinition { schema, name, kind, json: JsonForm::Usual }
+        TypeDefinition { schema, name, kind, extension: None, json: JsonForm::Usual }
     }
 
     #[test]

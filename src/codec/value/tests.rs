@@ -49,7 +49,7 @@ fn pair() -> ValueType {
     let kind = TypeKind::Composite(vec![attribute("n", 23), attribute("a b", 25)]);
     let mut registry = TypeRegistry::builtin();
     let (schema, name) = ("public".to_owned(), "pair".to_owned());
-    let definition = TypeDefinition { schema, name, kind, json: JsonForm::Usual };
+    let definition = TypeDefinition { schema, name, kind, extension: None, json: JsonForm::Usual };
     registry.insert(Oid::new(16_400), definition);
     registry.value_type(Oid::new(16_400))
 }

@@ -64,7 +64,9 @@ mod tests {
         let mut define = |oid, name: &str, kind| {
             let (schema, name) = ("public".to_owned(), name.to_owned());
             let json = JsonForm::Usual;
-            registry.insert(Oid::new(oid), TypeDefinition { schema, name, kind, json });
+            let extension = None;
+            let definition = TypeDefinition { schema, name, kind, extension, json };
+            registry.insert(Oid::new(oid), definition);
         };
         let attribute =
             |name: &str, oid| Attribute { name: name.to_owned(), type_oid: Oid::new(oid) };

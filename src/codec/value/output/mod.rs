@@ -10,6 +10,7 @@ mod network;
 mod parts;
 mod search;
 mod simple;
+mod vectors;
 
 pub(super) use parts::Parts;
 
@@ -100,6 +101,10 @@ pub(super) fn write_scalar(out: &mut Vec<u8>, scalar: Scalar, bytes: &[u8]) -> R
         Scalar::Circle => geometry::circle(out, fixed(bytes)?),
         Scalar::TsVector => search::ts_vector(out, bytes)?,
         Scalar::TsQuery => search::ts_query(out, bytes)?,
+        Scalar::Vector => vectors::vector(out, bytes)?,
+        Scalar::HalfVector => vectors::half_vector(out, bytes)?,
+        Scalar::SparseVector => vectors::sparse_vector(out, bytes)?,
+        Scalar::Geometry => simple::upper_hex(out, bytes),
     }
     Ok(())
 }

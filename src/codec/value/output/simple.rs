@@ -36,6 +36,13 @@ pub(super) fn bytea(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes.iter().flat_map(|&byte| HEX[usize::from(byte)]));
 }
 
+/// PostGIS shows its own binary form.
+pub(super) fn upper_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(
+        bytes.iter().flat_map(|&byte| HEX[usize::from(byte)].map(|it| it.to_ascii_uppercase())),
+    );
+}
+
 /// The count of bits, then the bits from the highest of the first byte on.
 pub(super) fn bits(out: &mut Vec<u8>, bytes: &[u8]) -> Result<(), Fault> {
     let mut parts = Parts(bytes);
