@@ -4,17 +4,13 @@
 
 mod story;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
 use serde_json::Value;
-use walcast::codec::value::TypeRegistry;
-use walcast::codec::{Encoder, EventFormat};
-use walcast::{ReplicationStream, Source, Streaming, WireFormat};
+use walcast::{Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, caught_up, source, start};
-use crate::support::reading::{assert_same_lines, read_until};
+use crate::support::reading::read_until;
 use crate::support::{History, Primary, every_major};
 use story::{LAST, Reading, STEPS, change_of};
 
@@ -143,46 +139,6 @@ async fn over_restarts_on_every_major() {
         let names = relations.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let kept = names.filter(|name| name.starts_with("checkpoint.relations-")).count();
         assert_eq!(kept, 1, "{what}");
-    }
-}
-
-/// Between any two batches, in the middle of the transaction that changes the table: what comes
-/// after goes on where what came before ended.
-#[tokio::test(flavor = "multi_thread")]
-async fn over_broken_connections() {
-    let primary = Primary::builder().setting("logical_decoding_work_mem", "64kB").start();
-    story::tables(&primary);
-    let slots = ["whole", "off", "on"];
-    for slot in slots {
-        primary.sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
-    }
-    story::between_transactions(&primary);
-    story::in_one_transaction(&primary);
-    primary.sql(&format!("insert into filler values (0, '{LAST}')"));
-    let source = |slot: &str| Source::new(&primary.url(), slot, ["p"]).unwrap();
-    let whole = read(source("whole")).await;
-    for (slot, streaming) in [("off", Streaming::Off), ("on", Streaming::On)] {
-        let source = source(slot).streaming(streaming).batch_bytes(2000);
-        let mut stream = ReplicationStream::connect(source).await.unwrap();
-        let mut encoder = Encoder::new(EventFormat::Json, Arc::new(TypeRegistry::builtin()));
-        let (mut lines, mut batches, mut cuts) = (Vec::new(), 0, 0);
-        while !String::from_utf8_lossy(&lines[lines.len().saturating_sub(1000)..]).contains(LAST) {
-            let batch = tokio::time::timeout(SOON, stream.next()).await;
-            let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-            encoder.encode(&batch, &mut lines).unwrap();
-            batches += 1;
-            if batches % 97 == 0 {
-                cuts += 1;
-                primary.sql(&format!(
-                    "select pg_terminate_backend(active_pid) from pg_replication_slots
-                     where slot_name = '{slot}' and active"
-                ));
-            }
-        }
-        assert!(cuts > 5 && stream.confirmer().reconnects() > 5, "{cuts} of {batches}");
-        let lines = String::from_utf8(lines).unwrap();
-        assert_same_lines(&lines, &whole, slot);
-        stream.finish().await;
     }
 }
 

@@ -218,7 +218,7 @@ async fn assert_server_agrees(client: &Client, at: usize, rows: &BTreeMap<i32, S
     let (shown_x, shown_a) = (shown("x"), shown("a"));
     // Its cast to `json` is not what is shown of a geometry.
     let row = match what.starts_with("geometry") {
-        true => "to_jsonb(t) || jsonb_build_object('x', t.x::text, 'a', t.a::text[])",
+        true => "(to_jsonb(t) || jsonb_build_object('x', t.x::text, 'a', t.a::text[]))",
         false => "to_jsonb(t)",
     };
     let query = format!(

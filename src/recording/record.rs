@@ -50,9 +50,9 @@ impl Recorder {
     /// Record `source` into `directory`, which is made when it is missing; a recording that is
     /// there goes on where it ends.
     ///
-    /// Streamed transactions that do not fit the memory wait in a directory in it, and prepared ones
-    /// in another, unless `source` says otherwise. What is prepared is recorded once it commits: the
-    /// directory of prepared ones belongs to the recording as long as that goes on.
+    /// Streamed transactions that do not fit the memory wait in a directory in it, and prepared
+    /// ones in another, unless `source` says otherwise. What is prepared is recorded once it
+    /// commits: the directory of prepared ones belongs to the recording as long as that goes on.
     ///
     /// # Errors
     /// What is in the way of the stream ([`StreamError`](crate::stream::StreamError)), a gap

@@ -98,7 +98,11 @@ impl Connection {
                     self.streamed.recalled(next.map(|bytes| (bytes, Lease::free())))?;
                 }
                 Step::Forget { xid } => assert!(self.kept.remove(&xid).is_some()),
-                Step::GiveUp(unheld) => panic!("{unheld}"),
+                // The connection ends.
+                Step::GiveUp(unheld) => {
+                    self.lost.push(unheld.to_string());
+                    return Ok(());
+                }
                 step => self.two_phase(step)?,
             }
         }

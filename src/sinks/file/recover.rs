@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cursor   file at its path          then
-//! yes      the cursor's, long enough cut to the proven length; put aside if it is in another format
+//! yes      the cursor's, long enough cut to the proven length; in another format: put aside
 //! yes      missing, or empty and new the cursor's file was being put aside: finish that
 //! yes      anything else             an error: somebody else was at it
 //! no       missing or empty          a new file
