@@ -1,11 +1,9 @@
 //! From proven positions to what the slot may be told.
 
-use std::collections::BTreeMap;
-
-use super::{Checkpoint, CheckpointError, CheckpointStore, SinkProgress};
+use super::{Checkpoint, CheckpointError, CheckpointStore, Tally};
 use crate::event::RelationVersions;
 use crate::lsn::Lsn;
-use crate::name::{SinkName, Timeline};
+use crate::name::Timeline;
 
 /// A position that the slot may be told: a checkpoint that covers it has been saved.
 ///
@@ -23,55 +21,6 @@ impl Confirmed {
     /// The position.
     pub const fn lsn(self) -> Lsn {
         self.0
-    }
-}
-
-/// Where every sink stands, at one moment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// The sinks by name.
-    pub members: BTreeMap<SinkName, Member>,
-}
-
-/// One sink in a [`Tally`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Member {
-    /// How far it has come.
-    pub progress: SinkProgress,
-    /// What of it the slot waits for.
-    pub held: Held,
-    /// Whether it has ever said where it stands. It holds the slot either way, but is not known by
-    /// a position that is not its own.
-    pub placed: bool,
-}
-
-/// What of a sink holds the slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Held {
-    /// It is required: the slot waits for its cursor.
-    ByCursor,
-    /// It is required, and a spool that is durable up to here stands in for it.
-    BySpool(Lsn),
-    /// It is not required.
-    Not,
-}
-
-impl Member {
-    /// The position before which nothing is needed again; `None` for a sink that holds nothing.
-    fn durable(&self) -> Option<Lsn> {
-        match self.held {
-            Held::ByCursor => Some(self.progress.cursor),
-            Held::BySpool(end) => Some(self.progress.cursor.max(end)),
-            Held::Not => None,
-        }
-    }
-}
-
-impl Tally {
-    /// The frontier that lets the slot release WAL: what every required sink, or its spool, has
-    /// made durable. `None` when no sink is required: then it must not move.
-    pub fn retain(&self) -> Option<Lsn> {
-        self.members.values().filter_map(Member::durable).min()
     }
 }
 
@@ -152,7 +101,13 @@ impl Checkpointer {
                 return Err(CheckpointError::Backwards { sink, saved, cursor });
             }
         }
-        next.confirmed = tally.retain().map_or(next.confirmed, |end| end.max(next.confirmed));
+        next.confirmed = tally.released().map_or(next.confirmed, |end| end.max(next.confirmed));
+        for (sink, member) in &tally.members {
+            match member.apart(next.confirmed) {
+                Some(apart) => next.apart.insert(sink.clone(), apart),
+                None => next.apart.remove(sink),
+            };
+        }
         next.relations = versions(next.confirmed);
         self.begin(next).await
     }
@@ -161,8 +116,9 @@ impl Checkpointer {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{checkpoint, sink};
-    use super::super::{MemoryStore, StoreFuture};
+    use super::super::{Apart, Held, Member, MemoryStore, Release, SinkProgress, StoreFuture};
     use super::*;
+    use crate::checkpoint::Rule;
 
     const ON: Timeline = Timeline::new(1);
 
@@ -175,7 +131,7 @@ mod tests {
             let progress = SinkProgress { cursor: Lsn::new(cursor), data_end: None };
             (sink(name), Member { progress, held, placed: true })
         };
-        Tally { members: members.iter().map(member).collect() }
+        Tally { members: members.iter().map(member).collect(), rule: Rule::default() }
     }
 
     async fn begun() -> Checkpointer {
@@ -196,6 +152,35 @@ mod tests {
         let saved = it.saved().unwrap();
         assert_eq!(saved.sinks[&sink("b")].cursor, Lsn::new(9));
         assert!(saved.sinks.contains_key(&sink("audit")), "entries of others stay");
+    }
+
+    #[tokio::test]
+    async fn who_stands_in_and_who_is_left_behind_is_saved_with_what_is_confirmed() {
+        let mut it = begun().await;
+        let spool = Held::BySpool(Lsn::new(15));
+        let members = [("a", 20, Held::ByCursor), ("b", 9, spool), ("c", 7, Held::Detached)];
+        assert_eq!(it.save(&tally(&members), ON, none).await.unwrap().lsn(), Lsn::new(15));
+        let saved = it.saved().unwrap();
+        assert_eq!(saved.apart[&sink("b")], Apart::Spooled(Lsn::new(15)));
+        assert_eq!(saved.apart[&sink("c")], Apart::Detached);
+        assert_eq!(saved.sinks[&sink("c")].cursor, Lsn::new(7), "where it was left");
+        let members = [("a", 20, Held::ByCursor), ("b", 15, spool)];
+        it.save(&tally(&members), ON, none).await.unwrap();
+        assert!(!it.saved().unwrap().apart.contains_key(&sink("b")), "it needs the spool no more");
+    }
+
+    #[tokio::test]
+    async fn whoever_a_quorum_passes_is_left_behind_until_it_has_caught_up() {
+        let mut it = begun().await;
+        let at = |slow| {
+            let members = [("a", 20, Held::ByCursor), ("b", slow, Held::ByCursor)];
+            let rule = Rule { quorum: Some(1), release: Release::Quorum };
+            Tally { rule, ..tally(&members) }
+        };
+        assert_eq!(it.save(&at(9), ON, none).await.unwrap().lsn(), Lsn::new(20));
+        assert_eq!(it.saved().unwrap().apart[&sink("b")], Apart::Detached);
+        it.save(&at(20), ON, none).await.unwrap();
+        assert!(it.saved().unwrap().apart.is_empty());
     }
 
     #[tokio::test]

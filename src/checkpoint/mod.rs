@@ -12,6 +12,7 @@ mod file;
 mod memory;
 mod relations_file;
 mod resume;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,11 +20,12 @@ use std::pin::Pin;
 
 use serde::{Deserialize, Serialize};
 
-pub use checkpointer::{Checkpointer, Confirmed, Held, Member, Tally};
+pub use checkpointer::{Checkpointer, Confirmed};
 pub use error::CheckpointError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use resume::{Gap, ResumeError, judge_slot, resume};
+pub use tally::{Apart, Held, Member, Release, Rule, Tally};
 
 use crate::event::RelationVersions;
 use crate::lsn::Lsn;
@@ -48,6 +50,9 @@ pub struct Checkpoint {
     pub options: StreamOptions,
     /// Each sink's progress.
     pub sinks: BTreeMap<SinkName, SinkProgress>,
+    /// The sinks behind `confirmed`, and what is in their place.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub apart: BTreeMap<SinkName, Apart>,
     /// The versions of tables in force at `confirmed`: what a change of shape is a change from.
     #[serde(default, skip_serializing_if = "RelationVersions::is_empty")]
     pub relations: RelationVersions,
@@ -149,6 +154,7 @@ mod tests {
                 messages: vec!["*".to_owned()],
             },
             sinks: BTreeMap::from([(sink("audit"), progress)]),
+            apart: BTreeMap::new(),
             relations: RelationVersions::default(),
         }
     }

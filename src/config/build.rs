@@ -24,6 +24,7 @@ impl Config {
         let mut pipeline = Pipeline::new(source, &settings.state)
             .memory(in_memory(settings.memory.bytes()))
             .spill(settings.spill.bytes())
+            .release(settings.release)
             .drain_timeout(settings.drain_timeout);
         if let Some(quorum) = settings.quorum {
             pipeline = pipeline.quorum(quorum.get());
@@ -42,7 +43,7 @@ impl Config {
 }
 
 fn membership(sink: &SinkConfig, format: EventFormat) -> Membership {
-    let SinkConfig { required, batch, retry, timeout, .. } = sink;
+    let SinkConfig { required, on_lag, batch, retry, timeout, .. } = sink;
     Membership {
         required: *required,
         settings: LaneSettings {
@@ -55,6 +56,7 @@ fn membership(sink: &SinkConfig, format: EventFormat) -> Membership {
                 attempts: retry.attempts.map(|attempts| attempts.get()),
             },
         },
+        on_lag: *on_lag,
         format: Some(format),
     }
 }

@@ -200,8 +200,10 @@ pub(super) const SINK: &[Key] = &[
     Key::new("debezium", Shape::Section(DEBEZIUM), "What is to be chosen about the format `debezium`.")
         .like("decimals = \"string\""),
     Key::new("required", Shape::Flag, "Whether the slot waits for this sink.").or("true"),
-    Key::new("on_lag", words(&["block"], &["spool", "detach"]), "What happens when a required sink falls behind; a sink that is not required skips ahead instead.")
+    Key::new("on_lag", words(&["block", "detach"], &["spool"]), "What happens when a sink falls behind: the others wait, or it is left behind; when absent, others wait for a required sink, and any other skips ahead.")
         .like("block"),
+    Key::new("lag_limit", Shape::Duration, "How long a sink with `on_lag = \"detach\"` may prove nothing, or hold memory that others wait for.")
+        .or("1m"),
     Key::later("spool_limit", "The most disk of this sink's spool."),
     Key::new("on_reject", words(&["stop"], &["dead_letter"]), "What happens to a change that the target refuses.")
         .or("stop"),

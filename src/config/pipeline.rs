@@ -11,6 +11,7 @@ use super::error::ProblemKind;
 use super::sink::SinkRead;
 use super::table::Table;
 use super::units::ByteSize;
+use crate::checkpoint::Release;
 
 /// Progress, limits and what lets WAL go.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct PipelineConfig {
     pub state: PathBuf,
     /// How many required sinks must be durable before `apply` moves; `None` for all of them.
     pub quorum: Option<NonZeroUsize>,
+    /// Whose durability lets the slot release WAL.
+    pub release: Release,
     /// The most bytes in flight.
     pub memory: ByteSize,
     /// The most disk for large open transactions.
@@ -32,7 +35,7 @@ pub struct PipelineConfig {
 /// Read `[pipeline]` and hold it against the sinks.
 pub(super) fn read(table: &Table<'_>, sinks: &[SinkRead]) -> Option<PipelineConfig> {
     let state = table.path("state");
-    check_release(table, sinks);
+    let release = read_release(table, sinks);
     check_checkpoint(table);
     let memory = table.bytes("memory");
     let spill = table.bytes("spill");
@@ -42,6 +45,7 @@ pub(super) fn read(table: &Table<'_>, sinks: &[SinkRead]) -> Option<PipelineConf
     Some(PipelineConfig {
         state: state?,
         quorum,
+        release: release?,
         memory: memory?,
         spill: spill?,
         status_interval: status_interval?,
@@ -59,15 +63,16 @@ fn read_quorum(table: &Table<'_>, sinks: &[SinkRead]) -> Option<NonZeroUsize> {
     usize::try_from(quorum).ok().and_then(NonZeroUsize::new)
 }
 
-fn check_release(table: &Table<'_>, sinks: &[SinkRead]) {
-    if table.word("release") != Some("quorum") {
-        return;
+fn read_release(table: &Table<'_>, sinks: &[SinkRead]) -> Option<Release> {
+    if table.word("release")? != "quorum" {
+        return Some(Release::All);
     }
     let losing = sinks.iter().filter(|sink| sink.required && !sink.outlives_lag);
     let sinks: Vec<String> = losing.map(|sink| sink.label.clone()).collect();
     if !sinks.is_empty() {
         table.report("release", ProblemKind::ReleaseNeedsSpool { sinks });
     }
+    Some(Release::Quorum)
 }
 
 /// `file`, or a URL whose text may hold a password.

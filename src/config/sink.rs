@@ -14,6 +14,7 @@ use super::table::Table;
 use super::units::ByteSize;
 use crate::codec::EventFormat;
 use crate::name::SinkName;
+use crate::pipeline::OnLag;
 
 /// One sink.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct SinkConfig {
     pub format: EventFormat,
     /// Whether the slot waits for it. One that is not required skips ahead when it falls behind.
     pub required: bool,
+    /// What happens when it falls behind; `None` where nothing is said about it.
+    pub on_lag: Option<OnLag>,
     /// How much is gathered before a flush.
     pub batch: BatchConfig,
     /// How a failing target is tried again.
@@ -153,6 +156,12 @@ fn read(table: &Table<'_>) -> SinkRead {
     if required == Some(false) && on_lag == Some("block") {
         table.report("on_lag", ProblemKind::BlockNotRequired);
     }
+    let lag_limit = table.duration_above_zero("lag_limit");
+    let lag_policy = match on_lag {
+        Some("block") => Some(Some(OnLag::Block)),
+        Some("detach") => lag_limit.map(|after| Some(OnLag::Detach { after })),
+        _ => Some(None),
+    };
     let batch = read_batch(&table.section("batch"));
     let retry = read_retry(&table.section("retry"));
     let timeout = table.duration_above_zero("timeout");
@@ -162,6 +171,7 @@ fn read(table: &Table<'_>) -> SinkRead {
             kind: kind?,
             format: format?,
             required: required?,
+            on_lag: lag_policy?,
             batch: batch?,
             retry: retry?,
             timeout: timeout?,

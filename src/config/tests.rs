@@ -354,7 +354,7 @@ fn what_this_build_lacks_is_refused_by_name() {
         (
             "path =",
             r#"on_lag = "spool""#,
-            r#"12:1: sink.audit.on_lag: "spool" is not in this build yet; available: "block""#,
+            r#"12:1: sink.audit.on_lag: "spool" is not in this build yet; available: "block", "detach""#,
         ),
         (
             "path =",

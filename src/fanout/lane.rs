@@ -20,7 +20,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -28,7 +27,7 @@ use tokio::time::Instant;
 
 use super::Parcel;
 use super::error::{LaneError, bounded};
-use super::progress::{LaneState, LaneStatus};
+use super::progress::{Gauge, LaneState, LaneStatus};
 use super::written::Written;
 use crate::checkpoint::{Gap, ResumeError, resume};
 use crate::event::{Batch, Mark};
@@ -83,7 +82,7 @@ pub(crate) struct LaneParts {
     /// Before this the stream sends nothing.
     pub(crate) stream_start: Lsn,
     pub(crate) parcels: mpsc::Receiver<Parcel>,
-    pub(crate) held: Arc<AtomicUsize>,
+    pub(crate) gauge: Arc<Gauge>,
     pub(crate) contention: watch::Receiver<bool>,
     pub(crate) status: watch::Sender<LaneStatus>,
     /// Whether the checkpoint knew nothing of this sink before: what it says of itself counts
@@ -267,7 +266,8 @@ impl Lane {
         let by = self.prove_by.unwrap_or_else(Instant::now);
         // Memory may get short only once all of it is proven: what is kept has to go then too.
         let can_give = must_prove || self.written.proven_bytes > 0;
-        let LaneParts { contention, parcels, .. } = &mut self.parts;
+        let LaneParts { contention, parcels, gauge, .. } = &mut self.parts;
+        gauge.set_rests(!must_prove);
         let parcel = tokio::select! {
             biased;
             () = tokio::time::sleep_until(by), if must_prove => return Step::Prove,
@@ -276,6 +276,7 @@ impl Lane {
             }
             parcel = parcels.recv() => parcel,
         };
+        gauge.set_rests(false);
         self.step_of(parcel)
     }
 
@@ -386,6 +387,10 @@ impl Lane {
     fn works(&mut self) {
         self.failures = 0;
         self.backoff.reset();
+        self.parts.status.send_if_modified(|status| {
+            status.proofs += 1;
+            false
+        });
     }
 
     /// The cursor and the end of the data before it rise together.
@@ -401,7 +406,7 @@ impl Lane {
     }
 
     fn release(&self, bytes: usize) {
-        self.parts.held.fetch_sub(bytes, Ordering::AcqRel);
+        self.parts.gauge.give_back(bytes);
     }
 
     async fn back_off(&mut self, error: LaneError) -> Result<(), LaneError> {

@@ -8,24 +8,29 @@
 //! a socket.
 
 mod error;
+mod lag;
 mod lane;
+mod ledger;
 mod progress;
+mod sender;
 mod written;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::event::Batch;
 use crate::lsn::Lsn;
 use crate::name::SinkName;
 
 pub use error::LaneError;
+pub(crate) use lag::Behind;
 pub(crate) use lane::{Lane, LaneParts};
 pub use lane::{LaneSettings, Retry};
+pub(crate) use ledger::{Ledger, LedgerMember};
+pub(crate) use progress::Gauge;
 pub use progress::{LaneState, LaneStatus};
-pub(crate) use progress::{Ledger, LedgerMember};
+pub(crate) use sender::{Course, LaneEnd, LaneSender};
+
+use sender::Around;
 
 /// What travels to a lane.
 #[derive(Debug)]
@@ -41,21 +46,6 @@ pub(crate) enum Parcel {
     Rewound { from: Lsn },
 }
 
-/// The sending end of a lane.
-#[derive(Debug)]
-pub(crate) struct LaneSender {
-    name: SinkName,
-    parcels: mpsc::Sender<Parcel>,
-    /// Bytes sent and not proven.
-    held: Arc<AtomicUsize>,
-    /// The most bytes a best-effort lane may hold; `None` for a required one.
-    share: Option<usize>,
-    /// The end of the last batch sent.
-    sent: Lsn,
-    /// Where skipping began.
-    skipping_since: Option<Lsn>,
-}
-
 /// Hands batches to lanes.
 #[derive(Debug)]
 pub(crate) struct FanOut {
@@ -65,64 +55,13 @@ pub(crate) struct FanOut {
     idle: Option<Batch>,
 }
 
-impl LaneSender {
-    pub(crate) fn new(
-        name: SinkName,
-        parcels: mpsc::Sender<Parcel>,
-        held: Arc<AtomicUsize>,
-        share: Option<usize>,
-        start: Lsn,
-    ) -> Self {
-        Self { name, parcels, held, share, sent: start, skipping_since: None }
-    }
-
-    /// Whether the lane has everything that it was sent behind it.
-    fn is_idle(&self) -> bool {
-        self.held.load(Ordering::Acquire) == 0
-    }
-
-    /// `Err` when the lane is gone.
-    async fn send(&mut self, batch: &Batch) -> Result<(), ()> {
-        let bytes = batch.weight();
-        if let Some(share) = self.share {
-            let full = !self.is_idle() && self.held.load(Ordering::Acquire) + bytes > share;
-            if self.skipping_since.is_some() || full {
-                return self.skip_or_rejoin(batch, full).await;
-            }
-        }
-        self.hand_over(batch, bytes).await
-    }
-
-    /// A best-effort lane is over its share, or was and may come back between two transactions.
-    async fn skip_or_rejoin(&mut self, batch: &Batch, full: bool) -> Result<(), ()> {
-        if self.skipping_since.is_none() {
-            self.skipping_since = Some(self.sent);
-            self.parcels.send(Parcel::LeavingOut).await.map_err(drop)?;
-        }
-        let from = self.skipping_since.unwrap_or(self.sent);
-        if full || !self.is_idle() || !batch.begins_outside() || batch.is_empty() {
-            return Ok(());
-        }
-        self.skipping_since = None;
-        let to = batch.start().max(from);
-        tracing::warn!(sink = %self.name, %from, %to, "a best-effort sink skipped changes");
-        self.parcels.send(Parcel::Skipped { from, to }).await.map_err(drop)?;
-        self.hand_over(batch, batch.weight()).await
-    }
-
-    async fn hand_over(&mut self, batch: &Batch, bytes: usize) -> Result<(), ()> {
-        self.held.fetch_add(bytes, Ordering::AcqRel);
-        self.sent = batch.end();
-        self.parcels.send(Parcel::Batch(batch.clone())).await.map_err(drop)
-    }
-}
-
 impl FanOut {
     pub(crate) fn new(lanes: Vec<LaneSender>) -> Self {
         Self { lanes, idle: None }
     }
 
-    /// Hand `batch` to every lane. A required lane that is gone is an error, named.
+    /// Hand `batch` to every lane. A required lane that is gone is an error, named; all others have
+    /// it.
     ///
     /// # Cancel safety
     /// Dropped, some lanes may have it and some not: only an abort may follow.
@@ -142,7 +81,7 @@ impl FanOut {
 
     /// Hand idle progress on if the lanes have nothing else behind them.
     pub(crate) async fn send_idle(&mut self) -> Result<(), SinkName> {
-        if !self.lanes.iter().all(|lane| lane.share.is_some() || lane.is_idle()) {
+        if self.lanes.iter().any(LaneSender::holds_idle) {
             return Ok(());
         }
         match self.idle.take() {
@@ -151,26 +90,43 @@ impl FanOut {
         }
     }
 
+    /// Which sinks are too far behind at `now`, and why. `contended` says whether somebody waits
+    /// for memory.
+    pub(crate) fn behind(&mut self, now: Instant, contended: bool) -> Vec<(SinkName, Behind)> {
+        let least_held = self.lanes.iter().map(LaneSender::held).min().unwrap_or(0);
+        let around = Around { now, contended, least_held, idle_waits: self.has_idle() };
+        let look = |lane: &mut LaneSender| Some((lane.name.clone(), lane.look(around)?));
+        self.lanes.iter_mut().filter_map(look).collect()
+    }
+
+    /// Send nothing more to the sink `name`.
+    pub(crate) fn leave(&mut self, name: &SinkName) {
+        self.lanes.retain(|lane| lane.name != *name);
+    }
+
     /// Tell every lane that the stream begins again at `from`.
     pub(crate) async fn rewound(&mut self, from: Lsn) -> Result<(), SinkName> {
         // It would pass what comes again.
         self.idle = None;
+        let mut gone = None;
         for lane in &mut self.lanes {
             let told = lane.parcels.send(Parcel::Rewound { from }).await;
-            if told.is_err() && lane.share.is_none() {
-                return Err(lane.name.clone());
+            if told.is_err() && lane.required {
+                gone.get_or_insert_with(|| lane.name.clone());
             }
         }
-        Ok(())
+        gone.map_or(Ok(()), Err)
     }
 
     async fn send_to_all(&mut self, batch: &Batch) -> Result<(), SinkName> {
+        // One that is gone may be done without: the others get it all the same.
+        let mut gone = None;
         for lane in &mut self.lanes {
-            if lane.send(batch).await.is_err() && lane.share.is_none() {
-                return Err(lane.name.clone());
+            if lane.send(batch).await.is_err() && lane.required {
+                gone.get_or_insert_with(|| lane.name.clone());
             }
         }
-        Ok(())
+        gone.map_or(Ok(()), Err)
     }
 }
 

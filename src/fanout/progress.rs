@@ -1,16 +1,13 @@
-//! What a lane tells of itself, and what all of them add up to.
+//! What a lane tells of itself.
 //!
-//! A [`LaneStatus`] is written by its lane alone and read by anyone; it is one value, so that a
-//! cursor and the end of the data before it are never seen apart. The [`Ledger`] folds them.
+//! A [`LaneStatus`] is written by its lane, and once that is gone by who ended it; anyone may read
+//! it. It is one value, so that a cursor and the end of the data before it are never seen apart.
 
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
-use crate::checkpoint::{Held, Member, SinkProgress, Tally};
+use crate::checkpoint::SinkProgress;
 use crate::lsn::Lsn;
-use crate::name::SinkName;
 
 /// Where a lane stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +23,8 @@ pub struct LaneStatus {
     pub placed: bool,
     /// Events that the sink took.
     pub events: u64,
+    /// Times it has proven something.
+    pub proofs: u64,
     /// Times it had to begin again after an error.
     pub retries: u64,
     /// The last error, until the sink works again.
@@ -46,6 +45,10 @@ pub enum LaneState {
     Running,
     /// The sink failed and is left alone for a while.
     BackingOff,
+    /// It is behind and takes what was kept for it on disk.
+    CatchingUp,
+    /// It was left behind: what lies beyond its position is not kept for it.
+    Detached,
     /// The sink failed for good.
     Failed,
     /// The sink has proven everything and let go.
@@ -59,6 +62,8 @@ impl LaneState {
             Self::Opening => "opening",
             Self::Running => "running",
             Self::BackingOff => "backing_off",
+            Self::CatchingUp => "catching_up",
+            Self::Detached => "detached",
             Self::Failed => "failed",
             Self::Closed => "closed",
         }
@@ -74,6 +79,7 @@ impl LaneStatus {
             progress,
             placed: true,
             events: 0,
+            proofs: 0,
             retries: 0,
             error: None,
             skipped_bytes: 0,
@@ -82,119 +88,34 @@ impl LaneStatus {
     }
 }
 
-/// Folds what the lanes have proven into what may be told.
-#[derive(Debug, Clone)]
-pub(crate) struct Ledger {
-    members: Vec<LedgerMember>,
-    /// How many required sinks make a quorum.
-    quorum: usize,
+/// What a lane shares with whoever sends to it.
+#[derive(Debug, Default)]
+pub(crate) struct Gauge {
+    /// Bytes sent and not proven.
+    held: AtomicUsize,
+    /// Whether it waits for more with everything proven that can be.
+    rests: AtomicBool,
 }
 
-/// A lane, seen from outside.
-#[derive(Debug, Clone)]
-pub(crate) struct LedgerMember {
-    pub(crate) name: SinkName,
-    pub(crate) required: bool,
-    pub(crate) status: watch::Receiver<LaneStatus>,
-}
-
-impl Ledger {
-    /// A ledger of `members` of which `quorum` required ones make a quorum; all of them if `None`.
-    pub(crate) fn new(members: Vec<LedgerMember>, quorum: Option<usize>) -> Self {
-        let required = members.iter().filter(|member| member.required).count();
-        Self { members, quorum: quorum.unwrap_or(required).clamp(1, required.max(1)) }
+// The numbers guard no other memory; what they are about travels through channels.
+impl Gauge {
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn members(&self) -> &[LedgerMember] {
-        &self.members
+    pub(super) fn take(&self, bytes: usize) {
+        self.held.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Where every sink stands now.
-    pub(crate) fn tally(&self) -> Tally {
-        let entry = |member: &LedgerMember| {
-            let (progress, placed) = {
-                let status = member.status.borrow();
-                (status.progress, status.placed)
-            };
-            let held = if member.required { Held::ByCursor } else { Held::Not };
-            (member.name.clone(), Member { progress, held, placed })
-        };
-        Tally { members: self.members.iter().map(entry).collect() }
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.held.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Wait until some lane has something to tell.
-    pub(crate) async fn changed(&mut self) {
-        let mut waits: Vec<_> =
-            self.members.iter_mut().map(|member| Some(Box::pin(member.status.changed()))).collect();
-        std::future::poll_fn(|cx| {
-            for wait in &mut waits {
-                match wait.as_mut().map(|wait| wait.as_mut().poll(cx)) {
-                    Some(Poll::Ready(Ok(()))) => return Poll::Ready(()),
-                    // A lane that is gone has nothing more to tell.
-                    Some(Poll::Ready(Err(_))) => *wait = None,
-                    Some(Poll::Pending) | None => {}
-                }
-            }
-            Poll::Pending
-        })
-        .await;
+    pub(super) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
-    /// The frontier that a quorum of required sinks has made durable.
-    pub(crate) fn quorum_frontier(&self, tally: &Tally) -> Option<Lsn> {
-        quorum_frontier(tally, self.quorum)
-    }
-}
-
-/// The `quorum`-th largest cursor of the required sinks.
-fn quorum_frontier(tally: &Tally, quorum: usize) -> Option<Lsn> {
-    let required = tally.members.values().filter(|member| member.held != Held::Not);
-    let mut cursors: Vec<Lsn> = required.map(|member| member.progress.cursor).collect();
-    cursors.sort_unstable_by(|a, b| b.cmp(a));
-    cursors.get(quorum.checked_sub(1)?).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn tally(cursors: &[(u64, bool)]) -> Tally {
-        let member = |(at, (cursor, required)): (usize, &(u64, bool))| {
-            let name = SinkName::new(format!("s{at}")).unwrap();
-            let progress = SinkProgress { cursor: Lsn::new(*cursor), data_end: None };
-            let held = if *required { Held::ByCursor } else { Held::Not };
-            (name, Member { progress, held, placed: true })
-        };
-        Tally { members: cursors.iter().enumerate().map(member).collect() }
-    }
-
-    proptest! {
-        /// At least `quorum` required sinks are at the frontier, and fewer beyond it.
-        #[test]
-        fn a_quorum_has_what_the_frontier_says(
-            cursors in prop::collection::vec((0u64..20, any::<bool>()), 1..8), quorum in 1usize..8,
-        ) {
-            let required: Vec<u64> =
-                cursors.iter().filter(|(_, required)| *required).map(|(at, _)| *at).collect();
-            match quorum_frontier(&tally(&cursors), quorum) {
-                None => prop_assert!(required.len() < quorum),
-                Some(frontier) => {
-                    let frontier = frontier.as_u64();
-                    prop_assert!(required.iter().filter(|at| **at >= frontier).count() >= quorum);
-                    prop_assert!(required.iter().filter(|at| **at > frontier).count() < quorum);
-                }
-            }
-        }
-
-        /// With all as the quorum, both frontiers are one.
-        #[test]
-        fn the_quorum_of_all_is_the_retain_frontier(
-            cursors in prop::collection::vec(0u64..20, 1..8),
-        ) {
-            let members: Vec<_> = cursors.iter().map(|at| (*at, true)).collect();
-            let tally = tally(&members);
-            prop_assert_eq!(quorum_frontier(&tally, members.len()), tally.retain());
-        }
+    pub(super) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
     }
 }

@@ -1,10 +1,10 @@
 //! Lanes with sinks that fail as they are told, with time that passes when nothing else can.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -167,7 +167,7 @@ impl Bench {
         let (status, status_out) =
             watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
         let (parcels_in, parcels) = mpsc::channel(1024);
-        let held = Arc::new(AtomicUsize::new(0));
+        let gauge = Arc::<Gauge>::default();
         let lineage = Arc::clone(Feed::after(entry.cursor).lineage());
         let slot = SlotName::new("slot").unwrap();
         let parts = LaneParts {
@@ -176,14 +176,16 @@ impl Bench {
             settings,
             stream_start: entry.cursor,
             parcels,
-            held: Arc::clone(&held),
+            gauge: Arc::clone(&gauge),
             contention: self.contention.subscribe(),
             status,
             is_new,
             required: share.is_none(),
             rewind: self.rewind.0.clone(),
         };
-        self.senders.push(LaneSender::new(name, parcels_in, held, share, entry.cursor));
+        let course = share.map_or(Course::Wait, Course::skip);
+        let end = LaneEnd { parcels: parcels_in, gauge, status: status_out.clone() };
+        self.senders.push(LaneSender::new((name, share.is_none()), course, end, entry.cursor));
         let task = tokio::spawn(Lane::new(parts).run());
         Served { sink, status: status_out, task }
     }
@@ -417,7 +419,7 @@ async fn a_best_effort_sink_comes_back_from_the_middle_of_a_transaction() {
         let mut fan_out = bench.fan_out();
         let mut feed = Feed::after(Lsn::new(10));
         fan_out.send(feed.open(100, &["w", "x"]).batch()).await.unwrap();
-        fan_out.lanes[0].share = Some(1);
+        fan_out.lanes[0].course = Course::skip(1);
         lane.sink.script(|script| script.flushes.extend(fails.then_some(Act::Fail)));
         fan_out.send(feed.rows(100, 3, &["y"]).commit(100).batch()).await.unwrap();
         tokio::time::sleep(Duration::from_secs(60)).await;

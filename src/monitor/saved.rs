@@ -9,8 +9,8 @@ use std::time::SystemTime;
 use super::lag::{LagTimes, ServerPosition, Stage, StageLag};
 use super::probe::Probe;
 use super::status::{MemoryStatus, PrimaryStatus, SinkStatus, SlotHealth, Status};
-use crate::checkpoint::{Checkpoint, CheckpointError, SinkProgress};
-use crate::fanout::LaneStatus;
+use crate::checkpoint::{Apart, Checkpoint, CheckpointError, SinkProgress};
+use crate::fanout::{LaneState, LaneStatus};
 use crate::name::SinkName;
 use crate::stream::Source;
 use crate::timestamp::Timestamp;
@@ -55,9 +55,14 @@ impl Stopped<'_> {
             let progress = saved.as_ref().and_then(|saved| saved.sinks.get(*name).copied());
             let cursor = progress.map(|progress: SinkProgress| progress.cursor);
             let durable = rung(Stage::Durable, Some((*name).clone()), cursor);
+            let apart = saved.as_ref().and_then(|saved| saved.apart.get(*name));
+            let is_detached = matches!(apart, Some(Apart::Detached));
             replicas.push(match progress {
                 Some(progress) => {
-                    let lane = LaneStatus::at(progress);
+                    let mut lane = LaneStatus::at(progress);
+                    if is_detached {
+                        lane.state = LaneState::Detached;
+                    }
                     SinkStatus::new(name, *required, lane, &durable).stopped()
                 }
                 None => SinkStatus::never_run(name, *required),

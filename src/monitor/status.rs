@@ -75,8 +75,8 @@ pub struct SlotHealth {
 pub struct SinkStatus {
     /// Its name.
     pub name: SinkName,
-    /// `opening`, `running`, `backing_off`, `failed` or `closed`; `stopped` or `never_run` when the
-    /// pipeline does not run.
+    /// `opening`, `running`, `backing_off`, `catching_up`, `detached`, `failed` or `closed`;
+    /// `stopped` or `never_run` when the pipeline does not run.
     pub state: String,
     /// Whether the slot waits for it.
     pub required: bool,
@@ -212,7 +212,7 @@ impl SinkStatus {
             name: name.clone(),
             state: lane.state.as_str().to_owned(),
             required,
-            healthy: lane.state == LaneState::Running,
+            healthy: matches!(lane.state, LaneState::Running | LaneState::CatchingUp),
             lag_seconds: durable.seconds,
             lag_bytes: durable.bytes,
             applied_lsn: Some(lane.progress.cursor),
@@ -227,7 +227,10 @@ impl SinkStatus {
 
     /// The same sink while nobody feeds it.
     pub(super) fn stopped(mut self) -> Self {
-        self.state = "stopped".to_owned();
+        // Left behind it stays, whoever runs.
+        if self.state != LaneState::Detached.as_str() {
+            self.state = "stopped".to_owned();
+        }
         self.healthy = false;
         self
     }

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::checkpoint::{Checkpointer, Tally};
 use crate::fanout::Ledger;
+use crate::lsn::Lsn;
 use crate::monitor::Monitor;
 use crate::stream::{Backoff, Confirmer};
 use crate::{Error, Result};
@@ -89,8 +90,9 @@ impl Bookkeeper {
         let saving = self.checkpointer.save(tally, timeline, versions);
         let confirmed = saving.await.map_err(Error::from)?;
         self.monitor.set_state_error(None);
-        let apply = self.ledger.quorum_frontier(tally).unwrap_or(confirmed.lsn());
-        self.confirmer.report(confirmed, apply.max(confirmed.lsn()))
+        // With fewer sinks than make a quorum, what they have applied says nothing.
+        let apply = tally.quorum().unwrap_or(Lsn::new(0));
+        self.confirmer.report(confirmed, apply)
     }
 }
 

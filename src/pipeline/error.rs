@@ -26,6 +26,41 @@ pub enum PipelineError {
         /// How many required sinks there are.
         required: usize,
     },
+    /// What is not required was asked to hold up everything.
+    #[error(
+        "sink {name} is not required and cannot block: leave its on_lag out, so that it skips, or \
+         require it"
+    )]
+    BlocksUnneeded {
+        /// The sink.
+        name: SinkName,
+    },
+    /// What is required was asked to leave changes out.
+    #[error("sink {name} is required and cannot skip changes")]
+    SkipsNeeded {
+        /// The sink.
+        name: SinkName,
+    },
+    /// The slot would release what these sinks still need.
+    #[error(
+        "releasing WAL by quorum would lose what {} still need: let them spool or be detached when \
+         they fall behind", list(.sinks)
+    )]
+    ReleasesNeeded {
+        /// The sinks.
+        sinks: Vec<SinkName>,
+    },
+    /// The last sink that the slot waits for has fallen too far behind to be waited for.
+    #[error(
+        "sink {sink} would be left behind ({why}), and no other required sink is left: the slot stays \
+         where it is"
+    )]
+    LastSink {
+        /// The sink.
+        sink: SinkName,
+        /// In what way it is behind.
+        why: String,
+    },
     /// The end was asked for, and sinks did not prove in time what they had been given.
     #[error("{} had not proven everything when draining ended", list(.sinks))]
     NotDrained {

@@ -16,12 +16,14 @@ mod bookkeeper;
 mod changes;
 mod error;
 mod run;
+mod running;
+mod seat;
 mod wire_thread;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::checkpoint::{CheckpointStore as _, FileStore};
+use crate::checkpoint::{CheckpointStore as _, FileStore, Release, Rule};
 use crate::codec::EventFormat;
 use crate::fanout::LaneSettings;
 use crate::monitor::{Monitor, Status, Stopped};
@@ -65,7 +67,7 @@ pub struct Pipeline {
     state: PathBuf,
     memory: usize,
     spill: u64,
-    quorum: Option<usize>,
+    rule: Rule,
     drain_timeout: Duration,
     sinks: Vec<Member>,
     monitor: Monitor,
@@ -76,6 +78,7 @@ struct Member {
     name: SinkName,
     required: bool,
     settings: LaneSettings,
+    on_lag: OnLag,
     format: Option<EventFormat>,
     sink: BoxSink,
 }
@@ -97,6 +100,9 @@ pub struct Membership {
     pub required: bool,
     /// How it is treated.
     pub settings: LaneSettings,
+    /// What happens when it falls behind; when `None`, everything waits for a required sink, and
+    /// any other skips.
+    pub on_lag: Option<OnLag>,
     /// What it encodes changes as, if that is one of the formats: an encoding that several sinks
     /// use is made once.
     pub format: Option<EventFormat>,
@@ -104,7 +110,38 @@ pub struct Membership {
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { required: true, settings: LaneSettings::default(), format: None }
+        let settings = LaneSettings::default();
+        Self { required: true, settings, on_lag: None, format: None }
+    }
+}
+
+/// What happens when a sink falls behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnLag {
+    /// Everything waits for it once the memory is full; the slot is held, the connection lives.
+    /// Only for a required sink.
+    Block,
+    /// It leaves out whole transactions, and says so. Only for a sink that is not required.
+    Skip,
+    /// It is left behind, and the others go on: its position is saved, what comes after that is not
+    /// kept for it, and it has to be loaded anew. The last sink that the slot waits for is not: the
+    /// run ends instead.
+    Detach {
+        /// How long it may prove nothing, or hold memory that others wait for.
+        after: Duration,
+    },
+}
+
+impl OnLag {
+    /// [`Detach`](Self::Detach) after a minute.
+    pub const fn detach() -> Self {
+        Self::Detach { after: seat::DETACH_AFTER }
+    }
+
+    /// Whether WAL may go that the sink has not proven.
+    fn outlives_lag(self) -> bool {
+        matches!(self, Self::Detach { .. })
     }
 }
 
@@ -116,7 +153,7 @@ impl Pipeline {
             state: state.into(),
             memory: MEMORY_DEFAULT,
             spill: SPILL_DEFAULT,
-            quorum: None,
+            rule: Rule::default(),
             drain_timeout: Duration::from_secs(10),
             sinks: Vec::new(),
             monitor: Monitor::new(),
@@ -134,15 +171,25 @@ impl Pipeline {
     /// Add a sink.
     ///
     /// # Errors
-    /// [`ErrorKind::Config`] for a name that cannot be or is taken.
+    /// [`ErrorKind::Config`] for a name that cannot be or is taken, and for a policy that
+    /// contradicts whether the sink is required.
     pub fn member(mut self, name: &str, sink: impl Sink, as_: Membership) -> Result<Self> {
         let config = |error: PipelineError| Error::permanent(ErrorKind::Config, error);
         let name = SinkName::new(name).map_err(|error| config(error.into()))?;
         if self.sinks.iter().any(|member| member.name == name) {
             return Err(config(PipelineError::DuplicateSink { name }));
         }
-        let Membership { required, settings, format } = as_;
-        self.sinks.push(Member { name, required, settings, format, sink: BoxSink::new(sink) });
+        let Membership { required, settings, on_lag, format } = as_;
+        let on_lag = on_lag.unwrap_or(if required { OnLag::Block } else { OnLag::Skip });
+        match on_lag {
+            OnLag::Block if !required => {
+                return Err(config(PipelineError::BlocksUnneeded { name }));
+            }
+            OnLag::Skip if required => return Err(config(PipelineError::SkipsNeeded { name })),
+            _ => {}
+        }
+        let sink = BoxSink::new(sink);
+        self.sinks.push(Member { name, required, settings, on_lag, format, sink });
         Ok(self)
     }
 
@@ -162,7 +209,16 @@ impl Pipeline {
 
     /// How many required sinks have to have a change for it to count as applied; all by default.
     pub fn quorum(mut self, quorum: usize) -> Self {
-        self.quorum = Some(quorum);
+        self.rule.quorum = Some(quorum);
+        self
+    }
+
+    /// Whose durability lets the slot release WAL: that of all required sinks by default.
+    ///
+    /// With [`Release::Quorum`] a crash may leave slower sinks behind, which is only allowed where
+    /// each required one says so by its [`OnLag`].
+    pub fn release(mut self, release: Release) -> Self {
+        self.rule.release = release;
         self
     }
 
@@ -221,10 +277,15 @@ impl Pipeline {
 
     fn check(&self) -> Result<()> {
         let required = self.sinks.iter().filter(|member| member.required).count();
-        let error = match self.quorum {
+        let held = self.sinks.iter().filter(|sink| sink.required && !sink.on_lag.outlives_lag());
+        let held: Vec<SinkName> = held.map(|sink| sink.name.clone()).collect();
+        let error = match self.rule.quorum {
             _ if required == 0 => PipelineError::NoRequiredSink,
             Some(quorum) if quorum == 0 || quorum > required => {
                 PipelineError::Quorum { quorum, required }
+            }
+            _ if self.rule.release == Release::Quorum && !held.is_empty() => {
+                PipelineError::ReleasesNeeded { sinks: held }
             }
             _ => return Ok(()),
         };

@@ -83,6 +83,7 @@ impl Recorder {
         };
         let start = StreamStartPoint {
             confirmed: writer.end(),
+            applied: None,
             reached,
             versions: RelationVersions::default(),
             budget: Budget::new(BUDGET_BYTES),

@@ -52,9 +52,11 @@ impl Shared {
         }
     }
 
-    /// The stream begins at `start`, where `versions` are in force.
-    pub(super) fn begin_at(&self, start: Lsn, versions: &RelationVersions) {
-        self.progress.send_replace(Progress { flush: start, apply: start });
+    /// The stream begins at `start`, where `versions` are in force; a quorum may have `applied`
+    /// less.
+    pub(super) fn begin_at(&self, start: Lsn, applied: Option<Lsn>, versions: &RelationVersions) {
+        let apply = applied.map_or(start, |applied| applied.min(start));
+        self.progress.send_replace(Progress { flush: start, apply });
         self.handed_out.store(start.as_u64(), Ordering::Relaxed);
         *self.history() = History::new(versions, start);
     }

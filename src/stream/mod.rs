@@ -149,6 +149,7 @@ impl ReplicationStream {
         let budget = Budget::new(BUDGET_BYTES);
         let start = StreamStartPoint {
             confirmed: None,
+            applied: None,
             reached: None,
             versions: RelationVersions::default(),
             budget,
@@ -180,7 +181,7 @@ impl ReplicationStream {
         };
         let connection = first_connection(&start.runtime, attempt).await?;
         let at = connection.start;
-        shared.begin_at(at, &start.versions);
+        shared.begin_at(at, start.applied, &start.versions);
         let handed = HandedOut { end: at, partial: None };
         let identity = connection.lineage.identity();
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);

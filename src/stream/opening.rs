@@ -29,6 +29,8 @@ const STARTUP_WAIT: Duration = Duration::from_secs(60);
 pub(crate) struct StreamStartPoint {
     /// What was confirmed before.
     pub(crate) confirmed: Option<Lsn>,
+    /// What a quorum had made durable, where that may be less than what was confirmed.
+    pub(crate) applied: Option<Lsn>,
     /// Of which server, and up to where something was delivered.
     pub(crate) reached: Option<(ServerIdentity, Lsn)>,
     /// The versions of tables in force at what was confirmed.

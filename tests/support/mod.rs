@@ -9,6 +9,7 @@
 
 mod authority;
 mod desk;
+mod gate;
 mod impostor;
 mod load;
 pub(crate) mod oracle;
@@ -28,6 +29,7 @@ pub(crate) mod workload;
 
 pub(crate) use authority::{Authority, Issued, Signature, self_signed, version_1, write_private};
 pub(crate) use desk::{Desk, drained, streams};
+pub(crate) use gate::{Gate, Gated};
 pub(crate) use impostor::{Impostor, Trick};
 pub(crate) use load::{Load, LoadBuilder, pgbench_tables};
 pub(crate) use oracle::History;
