@@ -10,8 +10,8 @@ use serde_json::Value;
 use walcast::{Source, Streaming, WireFormat};
 
 use crate::support::pipeline::{Place, SOON, caught_up, source, start};
-use crate::support::reading::read_until;
-use crate::support::{History, Primary, every_major};
+use crate::support::reading::{assert_same_lines, read_until};
+use crate::support::{History, Primary, eventually_async, every_major};
 use story::{LAST, Reading, STEPS, change_of};
 
 const MODES: [(&str, Streaming, WireFormat); 5] = [
@@ -142,6 +142,48 @@ async fn over_restarts_on_every_major() {
     }
 }
 
+/// In the middle of the transaction that changes the table, too: what comes after the break goes on
+/// where what came before it ended.
+#[tokio::test(flavor = "multi_thread")]
+async fn over_broken_connections() {
+    const CUTS: usize = 8;
+    let primary = Primary::builder().setting("logical_decoding_work_mem", "64kB").start();
+    story::tables(&primary);
+    for slot in ["whole", "off", "on"] {
+        primary.sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
+    }
+    story::between_transactions(&primary);
+    story::in_one_transaction(&primary);
+    primary.sql(&format!("insert into filler values (0, '{LAST}')"));
+    let of = |slot: &str| Source::new(&primary.url(), slot, ["p"]).unwrap();
+    let whole = read(of("whole")).await;
+    for (slot, streaming) in [("off", Streaming::Off), ("on", Streaming::On)] {
+        let place = Place::new();
+        let source = of(slot).streaming(streaming).batch_bytes(2000);
+        let running = start(place.to_file(source).memory(1024 * 1024));
+        let (mut cuts, mut written) = (0, 0);
+        let file = place.file("out.jsonl");
+        eventually_async("all of it", SOON, async || {
+            let lines = std::fs::read_to_string(&file).unwrap_or_default();
+            // Each time it has come further than before.
+            if cuts < CUTS && lines.len() > written {
+                written = lines.len();
+                cuts += 1;
+                primary.sql(&format!(
+                    "select pg_terminate_backend(active_pid) from pg_replication_slots
+                     where slot_name = '{slot}' and active"
+                ));
+            }
+            lines.contains(LAST)
+        })
+        .await;
+        assert!(running.status().await.reconnects > 1, "{slot}: {cuts} cuts");
+        running.drain().await.unwrap();
+        let lines = std::fs::read_to_string(&file).unwrap();
+        assert_same_lines(&lines, &whole, slot);
+    }
+}
+
 /// A sink that falls behind is told of a change with the row that it gets later, and a pipeline
 /// that reads again from what is confirmed goes by what was in force there.
 #[tokio::test(flavor = "multi_thread")]
@@ -187,7 +229,7 @@ async fn to_each_sink_where_it_stands() {
 async fn eventually_has(place: &Place, name: &str, id: i32) {
     let file = place.file(&format!("{name}.jsonl"));
     let row = format!("\"new\":{{\"id\":{id},");
-    crate::support::eventually_async("the row", Duration::from_secs(30), async || {
+    eventually_async("the row", Duration::from_secs(30), async || {
         std::fs::read_to_string(&file).unwrap_or_default().contains(&row)
     })
     .await;
