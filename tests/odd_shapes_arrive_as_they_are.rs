@@ -12,12 +12,18 @@ use crate::support::{History, Primary, oracle, workload};
 
 const MEMORY: usize = 1024 * 1024;
 
+/// What a frame may take beyond the memory: the largest that these tests bring about, and what is
+/// made of the widest row.
+const OVERSIZE: usize = 3_100_000;
+const OF_WIDEST_ROW: usize = 64 * 1024;
+
 /// Runs a pipeline over `steps`, either one run for each or one for all, and reads what it wrote.
+/// What is in flight never exceeds the memory by more than `beyond`.
 async fn wrote(
     primary: &Primary,
     source: impl Fn() -> Source,
     steps: &[&str],
-    restart: bool,
+    (restart, beyond): (bool, usize),
 ) -> History {
     let place = Place::new();
     let begin = || start(place.to_file(source()).memory(MEMORY));
@@ -36,17 +42,20 @@ async fn wrote(
             running.streams().await;
         }
     }
+    let memory = running.status().await.memory;
+    assert!(memory.inflight_bytes_peak <= memory.limit_bytes + beyond, "{memory:?}");
     running.drain().await.unwrap();
     primary.wait_for_sql("not exists (select from pg_replication_slots where active)", SOON).await;
     primary.sql("select pg_drop_replication_slot('s')");
     History::read(&place.file("out.jsonl"))
 }
 
-async fn arrives(primary: &Primary, tables: &[&str], steps: &[&str]) {
+async fn arrives(primary: &Primary, tables: &[&str], steps: &[&str], beyond: usize) {
     for restart in [false, true] {
         let before: oracle::Tables =
             tables.iter().map(|name| (String::from(*name), oracle::table(primary, name))).collect();
-        let history = wrote(primary, || source(&primary.url()), steps, restart).await;
+        let how = (restart, beyond);
+        let history = wrote(primary, || source(&primary.url()), steps, how).await;
         history.assert_agrees_from(before, primary, tables);
     }
 }
@@ -68,7 +77,8 @@ async fn rows_larger_than_the_memory() {
         format!("{small} {huge} update t set note = note || 'z' where length(note) > 2000000"),
         "delete from t where length(note) > 100".to_owned(),
     ];
-    arrives(&primary, &["t"], &steps.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    arrives(&primary, &["t"], &steps, OVERSIZE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,7 +108,7 @@ async fn tables_of_1600_columns() {
     ];
     let mut steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     steps.push("truncate narrow, wide, bits");
-    arrives(&primary, &["narrow", "wide", "bits"], &steps).await;
+    arrives(&primary, &["narrow", "wide", "bits"], &steps, OF_WIDEST_ROW).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,7 +138,7 @@ async fn names_of_63_bytes_with_everything_in_them() {
         source.create_slot(true).status_interval(Duration::from_secs(1))
     };
     let insert = format!("insert into {full_name} values (1, 'a'), (2, 'b')");
-    let history = wrote(&primary, source, &[&insert], true).await;
+    let history = wrote(&primary, source, &[&insert], (true, 0)).await;
     let events: Vec<&Value> = history.events().collect();
     assert_eq!(events.len(), 2);
     for event in events {
@@ -155,7 +165,7 @@ async fn transactions_without_anything() {
     ];
     for restart in [false, true] {
         primary.sql("delete from txlog");
-        let history = wrote(&primary, || source(&primary.url()), &steps, restart).await;
+        let history = wrote(&primary, || source(&primary.url()), &steps, (restart, 0)).await;
         assert_eq!(history.transactions.len(), 1);
         history.assert_matches_log(&primary);
     }
@@ -182,7 +192,7 @@ async fn messages_between_transactions() {
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     for restart in [false, true] {
         primary.sql("delete from t");
-        let history = wrote(&primary, with_messages, &steps, restart).await;
+        let history = wrote(&primary, with_messages, &steps, (restart, 0)).await;
         let said: Vec<&str> =
             history.events().filter_map(|event| event["content"].as_str()).collect();
         let expected: Vec<String> = (0..6)
@@ -193,12 +203,12 @@ async fn messages_between_transactions() {
     }
 }
 
-/// The last change of a transaction is still the last when something large follows that nobody
-/// asked for.
+/// The last change of a transaction is still the last, however large it is, when something as large
+/// follows that nobody asked for.
 #[tokio::test(flavor = "multi_thread")]
 async fn large_messages_that_nobody_wants() {
     let primary = Primary::start();
-    primary.sql("create table t(id int primary key); create publication p for table t");
+    primary.sql("create table t(id int primary key, note text); create publication p for table t");
     let with_messages = || source(&primary.url()).messages(vec!["m".to_owned()]);
     let unwanted = |bytes: u32| {
         format!("select pg_logical_emit_message(true, 'other', repeat('x', {bytes}));")
@@ -207,11 +217,14 @@ async fn large_messages_that_nobody_wants() {
         .iter()
         .map(|bytes| {
             let unwanted = unwanted(*bytes);
-            format!("insert into t values ({bytes}), (-{bytes}); {unwanted} {unwanted}")
+            let large = format!("repeat('y', {bytes})");
+            format!(
+                "insert into t values ({bytes}, ''), (-{bytes}, {large}); {unwanted} {unwanted}"
+            )
         })
         .collect();
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-    let history = wrote(&primary, with_messages, &steps, false).await;
+    let history = wrote(&primary, with_messages, &steps, (false, OVERSIZE)).await;
     assert_eq!(history.transactions.len(), 4);
     assert_eq!(history.events().count(), 8);
 }

@@ -134,6 +134,14 @@ impl Arena {
             + self.transactions.capacity() * size_of::<TransactionHead>()
     }
 
+    /// The bytes of the vectors that are in use, the few that every batch has aside.
+    #[inline]
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.heads.len() * size_of::<Head>()
+            + self.fields.len() * size_of::<Field>()
+            + self.transactions.len() * size_of::<TransactionHead>()
+    }
+
     /// The place of `relation` among the batch's relations.
     pub(crate) fn relation_index(&mut self, relation: &Arc<Relation>) -> u32 {
         let known = self.relations.iter().rposition(|other| Arc::ptr_eq(other, relation));

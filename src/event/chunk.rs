@@ -60,3 +60,10 @@ pub struct Chunk {
     /// The memory of the read buffer that `bytes` is a part of.
     pub lease: Lease,
 }
+
+impl Chunk {
+    /// Cut it in two at byte `at`; the answer is the latter part.
+    pub(crate) fn split_off(&mut self, at: usize) -> Chunk {
+        Chunk { bytes: self.bytes.split_off(at), lease: self.lease.clone() }
+    }
+}

@@ -20,7 +20,7 @@ use crate::lsn::Lsn;
 use crate::net::read_buffer::ReadBuffer;
 use crate::net::tcp::Gulps;
 use crate::session::{
-    Backlog, GATHER, GATHER_BYTES, LINGER, Now, Output, PAUSE, Pace, Progress,
+    Backlog, Beginning, GATHER, GATHER_BYTES, LINGER, Now, Output, PAUSE, Pace, Progress,
     RECEIVE_BUFFER_BYTES, Read, Session, SessionError, Turn,
 };
 use crate::wire::SqlState;
@@ -48,11 +48,8 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Socket for S {}
 pub(crate) enum Feed {
     /// A run of whole frames.
     Frames(Chunk),
-    /// A frame larger than a read buffer is on its way: a change, and not a Commit.
+    /// A frame larger than a read buffer is on its way: a change that is wanted, and not a Commit.
     ChangeFollows,
-    /// The same of a logical message. Nobody may want it: what came before it may be the last
-    /// change.
-    MessageFollows,
     /// Where it is in its log, the server does not find a publication, and goes on without it.
     PublicationInDoubt,
 }
@@ -121,6 +118,8 @@ pub(crate) struct Wiring {
     pub(crate) gulps: Option<Gulps>,
     /// Whether a backlog may be read otherwise than the rest.
     pub(crate) catch_up: bool,
+    /// Prefixes of the logical messages that are wanted.
+    pub(crate) messages: Vec<String>,
     /// Where frames go.
     pub(crate) feed: mpsc::Sender<Feed>,
     /// What may be reported as done.
@@ -151,6 +150,7 @@ pub(crate) struct Driver<S> {
     budget: Budget,
     /// Left of the budget for what is made of the runs that are queued.
     reserve: usize,
+    messages: Vec<String>,
     feed: mpsc::Sender<Feed>,
     progress: watch::Receiver<Progress>,
     request: watch::Receiver<Request>,
@@ -208,6 +208,7 @@ impl<S: Socket> Driver<S> {
             pending: None,
             budget: wiring.budget,
             reserve: RESERVE_PER_RUN * QUEUED_RUNS * capacity,
+            messages: wiring.messages,
             feed: wiring.feed,
             progress: wiring.progress,
             request: wiring.request,
@@ -274,7 +275,7 @@ impl<S: Socket> Driver<S> {
         let may_read = finishing || (!stalled && self.turn != Turn::Pause);
         let wanted = if finishing { self.buffer.reuse() } else { self.buffer.wanted() };
         if !may_read || wanted > 0 {
-            self.session.not_listening(self.now());
+            self.session.heard(self.now());
         }
         self.watch_standstill(stalled || (may_read && wanted > 0));
         let deadline = self.next_deadline();
@@ -353,6 +354,9 @@ impl<S: Socket> Driver<S> {
     fn on_read(&mut self, bytes: usize, space: usize) -> Result<(), DriverError> {
         self.gauges.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         self.gathered += bytes;
+        if bytes > 0 {
+            self.session.heard(self.now());
+        }
         let enough = bytes == 0 || self.gathered >= GATHER_BYTES || self.buffer.wanted() > 0;
         if enough || self.turn != Turn::Gather {
             self.look(bytes == space)?;
@@ -391,6 +395,7 @@ impl<S: Socket> Driver<S> {
 
     /// Let the session take what was read, until it needs more or the queue has no place.
     fn take_frames(&mut self) -> Result<(), DriverError> {
+        self.buffer.drop_skipped();
         while self.pending.is_none() && (self.turn != Turn::Gather || self.gathered == 0) {
             let now = self.now();
             let Some(output) = self.session.handle_input(now, &mut self.buffer.bytes)? else {
@@ -419,12 +424,29 @@ impl<S: Socket> Driver<S> {
         };
         gauge(&self.gauges.received, self.session.received());
         gauge(&self.gauges.server_end, self.session.server_end());
-        if self.pending.is_none() {
-            match self.buffer.meets_oversize().map_err(SessionError::from)? {
-                Some(b'M') => self.hand_on(Feed::MessageFollows),
-                Some(_) => self.hand_on(Feed::ChangeFollows),
-                None => {}
+        if self.pending.is_none() { self.meet_oversize() } else { Ok(()) }
+    }
+
+    /// Look at a frame at the front that does not fit a read buffer.
+    fn meet_oversize(&mut self) -> Result<(), DriverError> {
+        if let Some(front) = self.buffer.unmet().map_err(SessionError::from)? {
+            match self.session.beginning(front, &self.messages) {
+                Beginning::Open => return Ok(()),
+                Beginning::Unwanted(mut frame) => {
+                    self.buffer.skip_front().map_err(SessionError::from)?;
+                    let now = self.now();
+                    if let Some(Output::Frames(bytes)) =
+                        self.session.handle_input(now, &mut frame)?
+                    {
+                        self.hand_on(Feed::Frames(Chunk { bytes, lease: Lease::free() }));
+                    }
+                    return Ok(());
+                }
+                Beginning::Wanted => {}
             }
+        }
+        if self.buffer.meets_oversize().map_err(SessionError::from)? {
+            self.hand_on(Feed::ChangeFollows);
         }
         Ok(())
     }

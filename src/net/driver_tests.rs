@@ -3,8 +3,9 @@
 use tokio::io::DuplexStream;
 
 use super::*;
-use crate::event::{Column, Oid, Relation, ReplicaIdentity, Value};
+use crate::event::{Column, Event, Oid, Relation, ReplicaIdentity, Value};
 use crate::lineage::Lineage;
+use crate::lsn::Position;
 use crate::name::{ServerIdentity, SystemId, Timeline};
 use crate::session::{Assembler, AssemblerOptions, HandedOut, Intervals, LINGER, PAUSE};
 use crate::testing::Frames;
@@ -46,6 +47,7 @@ fn wired(limit: usize, start: Instant, elapsed: Duration) -> Wired {
         budget: budget.clone(),
         gulps: Some(Gulps::of_nothing().unwrap()),
         catch_up: true,
+        messages: vec!["m".to_owned()],
         feed: feed_in,
         progress,
         request: requested,
@@ -74,10 +76,14 @@ fn table() -> Relation {
 }
 
 fn assembler() -> Assembler {
+    assembler_with(AssemblerOptions::everything())
+}
+
+fn assembler_with(options: AssemblerOptions) -> Assembler {
     let identity = ServerIdentity { system_id: SystemId::new(1), timeline: Timeline::new(1) };
     let handed = HandedOut { end: Lsn::new(0), partial: None };
     let lineage = Arc::new(Lineage::single(identity));
-    Assembler::new(lineage, handed, AssemblerOptions::everything())
+    Assembler::new(lineage, handed, options)
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,9 +107,9 @@ async fn rows_larger_than_all_memory_get_through_one_by_one() {
         let received = async {
             while assembler.handed_out().end < Lsn::new(108) {
                 match it.feed.recv().await.unwrap() {
-                    Feed::Frames(chunk) => assembler.push(chunk).unwrap(),
+                    Feed::Frames(chunk) => drop(assembler.push(chunk).unwrap()),
                     Feed::ChangeFollows => assembler.change_follows(),
-                    Feed::MessageFollows | Feed::PublicationInDoubt => {}
+                    Feed::PublicationInDoubt => {}
                 }
                 if assembler.has_events() {
                     let batch = assembler.take(|bytes| it.budget.charge(bytes)).unwrap();
@@ -116,6 +122,72 @@ async fn rows_larger_than_all_memory_get_through_one_by_one() {
         sending.await.unwrap();
         assert!(it.budget.peak() < 2 * large.len(), "{}", it.budget.peak());
     }
+}
+
+/// Whether the last change of its transaction is still the last, although something that takes all
+/// memory comes before the Commit.
+#[tokio::test(start_paused = true)]
+async fn a_large_message_that_nobody_wants_takes_no_memory() {
+    let mut it = wired(1024 * 1024, Instant::now(), Duration::ZERO);
+    let large = vec![b'x'; 3 * 1024 * 1024];
+    let mut frames = Frames::new();
+    frames.begin(100).relation(&table()).insert(90, Oid::new(9), &[Value::Text(&large)]);
+    frames.message(91, "other", &large).message(92, "other", &large).commit(100);
+    frames.begin(200).message(190, "m", &large).message(191, "other", &large).commit(200);
+    let mut server = it.server;
+    let sending = tokio::spawn(async move {
+        server.write_all(&frames.chunk().bytes).await.unwrap();
+        server
+    });
+    let options = AssemblerOptions { messages: vec!["m".to_owned()], local_only: false };
+    let mut assembler = assembler_with(options);
+    let mut last = Vec::new();
+    let received = async {
+        while assembler.handed_out().end < Lsn::new(208) {
+            match it.feed.recv().await.unwrap() {
+                Feed::Frames(chunk) => drop(assembler.push(chunk).unwrap()),
+                Feed::ChangeFollows => assembler.change_follows(),
+                Feed::PublicationInDoubt => {}
+            }
+            if assembler.has_events() {
+                let batch = assembler.take(|bytes| it.budget.charge(bytes)).unwrap();
+                last.extend(batch.events().filter_map(|event| match event {
+                    Event::Change(change) => Some((change.position(), change.is_last())),
+                    Event::Message(message) => Some((message.position(), message.is_last())),
+                    _ => None,
+                }));
+            }
+        }
+    };
+    tokio::time::timeout(LONG, received).await.expect("the reader waits for itself");
+    let at = |commit, index| Position::Logged { commit_lsn: Lsn::new(commit), index };
+    assert_eq!(last, [(at(100, 1), true), (at(200, 1), true)]);
+    sending.await.unwrap();
+    assert!(it.budget.peak() < 2 * large.len(), "{}", it.budget.peak());
+}
+
+/// A gigabyte over a slow link takes longer than a server may be silent.
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_takes_its_time_is_no_silence() {
+    let mut it = wired(64 * 1024 * 1024, Instant::now(), Duration::ZERO);
+    let chunk = transaction(100, CLOSE, 1024 * 1024);
+    let mut left = chunk.bytes.len();
+    let mut server = it.server;
+    let pieces = chunk.bytes.clone();
+    let sending = tokio::spawn(async move {
+        for piece in pieces.chunks(64 * 1024) {
+            server.write_all(piece).await.unwrap();
+            tokio::time::sleep(INTERVALS.silence * 3 / 4).await;
+        }
+        server
+    });
+    while left > 0 {
+        match it.feed.recv().await.expect("the server was given up") {
+            Feed::Frames(chunk) => left -= chunk.bytes.len(),
+            Feed::ChangeFollows | Feed::PublicationInDoubt => {}
+        }
+    }
+    sending.await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::error::{RecordingError, of_journal};
-use crate::budget::Budget;
+use crate::budget::{Budget, MakingRoom};
 use crate::event::{Batch, CatalogEntry, Chunk, Lease, Oid, Relation};
 use crate::journal::{Answer, Entry, JournalReader, Opened, Torn};
 use crate::lineage::Lineage;
@@ -54,8 +54,8 @@ impl Replay {
     /// # Cancel safety
     /// Nothing is changed.
     pub async fn open(directory: &Path, budget: Budget) -> Result<Self> {
-        let path = directory.to_owned();
-        let opening = tokio::task::spawn_blocking(move || Recording::open(&path));
+        let (path, room) = (directory.to_owned(), MakingRoom::new(budget.clone(), READ_BYTES));
+        let opening = tokio::task::spawn_blocking(move || Recording::open(&path, room));
         let (recording, first) = match opening.await {
             Ok(opened) => opened?,
             Err(_) => return Err(RecordingError::TaskEnded("opens the recording").into()),
@@ -106,19 +106,26 @@ impl Replay {
             if recording.is_over {
                 return recording.failed.take().map_or(Ok(None), Err);
             }
+            recording.room.had().await;
             // Two large ones cannot be had at once: the change held back for the next one goes.
-            if self.budget.is_large(recording.upcoming)
-                && let Some(batch) = recording.let_go(&self.budget)
+            if recording.rest.is_none()
+                && self.budget.is_large(recording.upcoming)
+                && let Some(batch) = recording.let_go()
             {
                 self.handed = recording.assembler.handed_out();
                 return Ok(Some(batch));
             }
-            let bytes = READ_BYTES.min(self.budget.limit() / 64).max(recording.upcoming);
-            let lease = self.budget.lend(bytes).await;
+            let (bytes, lease) = match recording.rest {
+                // It may have the place for large shares.
+                Some(_) => (0, Lease::free()),
+                None => {
+                    let bytes = READ_BYTES.min(self.budget.limit() / 64).max(recording.upcoming);
+                    (bytes, self.budget.lend(bytes).await)
+                }
+            };
             let Some(mut recording) = self.recording.take() else { return Ok(None) };
-            let budget = self.budget.clone();
             self.reading = Some(tokio::task::spawn_blocking(move || {
-                let read = recording.read(bytes, &lease, &budget);
+                let read = recording.read(bytes, &lease);
                 (recording, read)
             }));
         }
@@ -192,6 +199,10 @@ impl Replay {
 struct Recording {
     journal: JournalReader,
     assembler: Assembler,
+    /// Memory for what is made of frames.
+    room: MakingRoom,
+    /// What a full batch left of its frames.
+    rest: Option<Chunk>,
     /// What comes next was read already: a connection begins.
     opened: Option<Box<Opened>>,
     /// What the catalogue said, as long as it has not said all it was asked.
@@ -205,7 +216,7 @@ struct Recording {
 
 impl Recording {
     /// Open it, and say how its first connection was opened.
-    fn open(directory: &Path) -> Result<(Self, crate::journal::Opening)> {
+    fn open(directory: &Path, room: MakingRoom) -> Result<(Self, crate::journal::Opening)> {
         let mut journal = JournalReader::open(directory).map_err(of_journal)?;
         let Some(Entry::Opened(opened)) = journal.read().map_err(of_journal)? else {
             return Err(RecordingError::NotBegun { path: directory.to_owned() }.into());
@@ -216,7 +227,9 @@ impl Recording {
         let upcoming = journal.upcoming_bytes().map_err(of_journal)?.unwrap_or(0);
         let recording = Self {
             journal,
-            assembler,
+            assembler: assembler.bounded(room.bytes()),
+            room,
+            rest: None,
             opened: None,
             answers: Vec::new(),
             upcoming,
@@ -232,20 +245,27 @@ impl Recording {
     }
 
     /// Read about `bytes`, which `lease` covers; a batch if they make one.
-    fn read(&mut self, bytes: usize, lease: &Lease, budget: &Budget) -> Option<Batch> {
+    fn read(&mut self, bytes: usize, lease: &Lease) -> Option<Batch> {
         if let Err(error) = self.read_on(bytes, lease) {
             self.is_over = true;
             self.failed = Some(error);
         }
-        self.take(budget)
+        self.take()
     }
 
     fn read_on(&mut self, bytes: usize, lease: &Lease) -> Result<()> {
+        if let Some(rest) = self.rest.take() {
+            self.push(rest)?;
+        }
+        if self.is_full() {
+            return Ok(());
+        }
         if let Some(opened) = self.opened.take() {
             // Rows that the catalogue was not asked about were not handed out, and come again.
             let known = self.assembler.known();
             let handed = self.assembler.handed_out();
-            self.assembler = assembler_of(&opened, handed)?.knowing(&known);
+            let assembler = assembler_of(&opened, handed)?.knowing(&known);
+            self.assembler = assembler.bounded(self.room.bytes());
             self.answers.clear();
         }
         let mut left = bytes;
@@ -253,8 +273,7 @@ impl Recording {
             left -= self.upcoming;
             match self.journal.read().map_err(of_journal)? {
                 Some(Entry::Frames(frames)) => {
-                    let chunk = Chunk { bytes: frames, lease: lease.clone() };
-                    self.assembler.push(chunk).map_err(not_allowed)?;
+                    self.push(Chunk { bytes: frames, lease: lease.clone() })?;
                 }
                 // What came before it is handed out first, and counts as handed out.
                 Some(Entry::Opened(opened)) => self.opened = Some(opened),
@@ -262,11 +281,27 @@ impl Recording {
                 None => self.is_over = true,
             }
             self.upcoming = self.journal.upcoming_bytes().map_err(of_journal)?.unwrap_or(0);
-            if self.is_over || self.opened.is_some() {
+            if self.is_over || self.opened.is_some() || self.is_full() {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn push(&mut self, chunk: Chunk) -> Result<()> {
+        self.rest = Some(chunk);
+        // What the catalogue said of its tables comes after it.
+        while !self.is_full()
+            && let Some(chunk) = self.rest.take()
+        {
+            self.rest = self.assembler.push(chunk).map_err(not_allowed)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is time for a batch that can be had.
+    fn is_full(&self) -> bool {
+        self.assembler.is_full() && self.assembler.undescribed().is_empty()
     }
 
     /// The catalogue was asked about all tables that had been described, and answered one by one.
@@ -280,16 +315,17 @@ impl Recording {
     }
 
     /// Hand out a change that is held back for the next one.
-    fn let_go(&mut self, budget: &Budget) -> Option<Batch> {
+    fn let_go(&mut self) -> Option<Batch> {
         self.assembler.change_follows();
-        self.take(budget)
+        self.take()
     }
 
-    fn take(&mut self, budget: &Budget) -> Option<Batch> {
+    fn take(&mut self) -> Option<Batch> {
         if !self.assembler.has_events() || !self.assembler.undescribed().is_empty() {
             return None;
         }
-        self.assembler.take(|bytes| budget.charge(bytes))
+        let room = &mut self.room;
+        self.assembler.take(|bytes| room.settle(bytes))
     }
 }
 

@@ -20,9 +20,10 @@ use super::catalogued::Doubt;
 use super::open::{Open, open, push_change};
 use super::relations::{Relations, VersionsMet};
 use super::rows::Rows;
+use super::unwanted::is_wanted;
 use crate::event::{
-    Arena, Batch, Chunk, Head, HeadKind, Lease, Oid, RelationVersions, RowHead, Span,
-    TransactionEnd, TransactionHead, to_u32,
+    Arena, Chunk, Head, HeadKind, Oid, RelationVersions, RowHead, Span, TransactionEnd,
+    TransactionHead, to_u32,
 };
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
@@ -69,13 +70,15 @@ pub struct Assembler {
     pub(super) arena: Arena,
     /// The position of the last keepalive that counts. Apart from the arena's end: what came may
     /// be handed out as it is, idle progress only once it was asked whether the publications exist.
-    idle_end: Lsn,
+    pub(super) idle_end: Lsn,
     /// Bytes of frames since the last batch. A chunk that is kept on for a change held back was
     /// counted before.
-    pushed_bytes: usize,
+    pub(super) pushed_bytes: usize,
+    /// With events that take so many bytes beside their frames a batch is full.
+    pub(super) arena_bytes_max: usize,
     /// What was handed out before this connection: it is sent again, and left out.
     before: HandedOut,
-    handed: HandedOut,
+    pub(super) handed: HandedOut,
     last_commit: Option<Lsn>,
     stray_aborts: u64,
     options: AssemblerOptions,
@@ -92,6 +95,7 @@ impl Assembler {
             arena: Arena::new(lineage, handed.end),
             idle_end: handed.end,
             pushed_bytes: 0,
+            arena_bytes_max: usize::MAX,
             before: handed,
             handed,
             last_commit: None,
@@ -112,13 +116,20 @@ impl Assembler {
         self.relations.known()
     }
 
-    /// Take in a run of CopyData messages.
-    pub fn push(&mut self, chunk: Chunk) -> Result<(), DecodeError> {
+    /// The same, whose batches are full once their events take `arena_bytes` beside their frames.
+    pub fn bounded(mut self, arena_bytes: usize) -> Self {
+        self.arena_bytes_max = arena_bytes;
+        self
+    }
+
+    /// Take in a run of CopyData messages; what is left of it when the batch is full before its
+    /// end. That goes in again, at once, after [`take`](Self::take).
+    pub fn push(&mut self, chunk: Chunk) -> Result<Option<Chunk>, DecodeError> {
         let bytes = chunk.bytes.clone();
         let heads = self.arena.heads.len();
         self.arena.chunks.push(chunk);
         let mut at = 0;
-        while at < bytes.len() {
+        while at < bytes.len() && !(at > 0 && self.is_full()) {
             let length = frame_bytes(&bytes[at..])?.filter(|length| *length <= bytes.len() - at);
             let Some(length) = length.filter(|_| bytes[at] == COPY_DATA) else {
                 return Err(DecodeError::OutOfPlace {
@@ -135,31 +146,13 @@ impl Assembler {
             }
             at += length;
         }
-        if self.arena.heads.len() == heads {
-            self.arena.chunks.pop();
-        } else {
-            self.pushed_bytes += bytes.len();
+        let mut chunk = self.arena.chunks.pop();
+        let rest = chunk.as_mut().filter(|_| at < bytes.len()).map(|chunk| chunk.split_off(at));
+        if self.arena.heads.len() > heads {
+            self.pushed_bytes += at;
+            self.arena.chunks.extend(chunk);
         }
-        Ok(())
-    }
-
-    /// Another change is on its way: the next [`take`](Self::take) keeps none back, so that a large
-    /// one need not share the memory with it.
-    pub fn change_follows(&mut self) {
-        if let Some(open) = &mut self.open {
-            open.last = None;
-        }
-    }
-
-    /// The memory that a change held back stands on.
-    pub fn held_bytes(&self) -> usize {
-        let held = self.open.as_ref().and_then(|open| open.last);
-        match held.map(|at| self.arena.heads[at as usize].kind) {
-            Some(HeadKind::Row(RowHead { chunk, .. }) | HeadKind::Message { chunk, .. }) => {
-                self.arena.chunks[chunk as usize].bytes.len()
-            }
-            _ => 0,
-        }
+        Ok(rest)
     }
 
     /// How many bytes of frames came since the last batch was taken.
@@ -170,20 +163,6 @@ impl Assembler {
     /// How far the batches taken so far reach.
     pub fn handed_out(&self) -> HandedOut {
         self.handed
-    }
-
-    /// Whether there is an event that [`take`](Self::take) would hand out.
-    pub fn has_events(&self) -> bool {
-        self.held_from() > 0
-    }
-
-    /// Where the events begin that wait for what follows.
-    fn held_from(&self) -> usize {
-        let Some(open) = &self.open else { return self.arena.heads.len() };
-        let heads = &self.arena.heads[..self.arena.heads.len() - usize::from(open.last.is_some())];
-        let comes_before =
-            |head: &&Head| matches!(head.kind, HeadKind::Begin | HeadKind::SchemaChange { .. });
-        heads.len() - heads.iter().rev().take_while(comes_before).count()
     }
 
     /// Whether there is progress beyond the last batch.
@@ -200,46 +179,6 @@ impl Assembler {
     /// taken so far or come with the next.
     pub fn take_versions_met(&mut self) -> Vec<VersionsMet> {
         std::mem::take(&mut self.versions_met)
-    }
-
-    /// Close the batch: everything pushed so far, but for the last change of an open transaction
-    /// (and its Begin, or the change of shape that it needs, when nothing lies between).
-    ///
-    /// That change waits for the next one or for the Commit, so that a batch always knows which
-    /// change is the last of its transaction. `lend` accounts for the memory the batch takes beside
-    /// its chunks. `None` when there is nothing to hand out.
-    pub fn take(&mut self, lend: impl FnOnce(usize) -> Lease) -> Option<Batch> {
-        let held = self.held_from();
-        if held == 0 {
-            self.arena.end = self.arena.end.max(self.idle_end);
-        }
-        self.pushed_bytes = 0;
-        let mut next = Arena::new(Arc::clone(&self.arena.lineage), self.arena.end);
-        next.heads.reserve(self.arena.heads.len());
-        next.fields.reserve(self.arena.fields.len());
-        if let Some(open) = self.open.as_mut() {
-            next.transactions.push(open.head.clone());
-            self.arena.move_tail_to(held, &mut next);
-            open.transaction = 0;
-            open.last = open.last.map(|_| to_u32(next.heads.len() - 1));
-        }
-        let mut full = std::mem::replace(&mut self.arena, next);
-        full.trim();
-        if full.heads.is_empty() {
-            if full.end == self.handed.end {
-                return None;
-            }
-            self.handed.end = full.end;
-            full.lease = lend(full.bytes());
-            return Some(Batch::new(full));
-        }
-        self.relations.leave_unanswered();
-        self.doubts.clear();
-        self.handed.end = full.end;
-        let handed_of = |open: &Open| open.index - u64::from(open.last.is_some());
-        self.handed.partial = self.open.as_ref().map(|open| (open.commit_lsn, handed_of(open)));
-        full.lease = lend(full.bytes());
-        Some(Batch::new(full))
     }
 
     fn payload(&mut self, start: Lsn, payload: &[u8], base: usize) -> Result<(), DecodeError> {
@@ -274,8 +213,7 @@ impl Assembler {
                     start: to_u32(base + (part.as_ptr() as usize - payload.as_ptr() as usize)),
                     length: to_u32(part.len()),
                 };
-                let wanted = |wish: &String| wish == "*" || wish == prefix;
-                let spans = self.options.messages.iter().any(wanted);
+                let spans = is_wanted(&self.options.messages, prefix.as_bytes());
                 let spans = spans.then(|| [span(prefix.as_bytes()), span(content)]);
                 self.logical(transactional, lsn, spans)
             }

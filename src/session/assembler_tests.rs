@@ -6,8 +6,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Column, Relation, ReplicaIdentity};
-use crate::event::{Event, Value};
+use crate::event::{Batch, Column, Event, Lease, Relation, ReplicaIdentity, Value};
+use crate::lsn::Position;
 use crate::name::{ServerIdentity, SystemId, Timeline};
 use crate::testing::Frames;
 
@@ -135,6 +135,68 @@ fn an_unfinished_transaction_keeps_its_last_change_back_and_moves_no_end() {
     assert!(lines(&batch)[0].ends_with("last=true"));
 }
 
+/// Rows of a table with so many columns, all NULL: a byte each on the wire.
+fn wide(columns: usize, rows: usize) -> Chunk {
+    let column = Column {
+        name: "c".to_owned(),
+        type_oid: Oid::new(23),
+        type_name: None,
+        type_modifier: -1,
+        in_identity: false,
+    };
+    let relation = Relation {
+        oid: Oid::new(9),
+        schema: "public".to_owned(),
+        name: "wide".to_owned(),
+        replica_identity: ReplicaIdentity::Nothing,
+        columns: vec![column; columns],
+        catalog: None,
+    };
+    let mut frames = Frames::new();
+    frames.begin(100).relation(&relation);
+    for _ in 0..rows {
+        frames.insert(90, Oid::new(9), &vec![Value::Null; columns]);
+    }
+    frames.commit(100);
+    frames.chunk()
+}
+
+#[test]
+fn a_batch_is_closed_within_a_chunk_when_its_events_take_too_much() {
+    const ARENA_BYTES: usize = 32 * 1024;
+    const ROW_BYTES: usize = 1600 * size_of::<crate::wire::Field>() + size_of::<Head>();
+    let mut it = fresh().bounded(ARENA_BYTES);
+    let chunk = wide(1600, 20);
+    let (mut rest, mut bytes, mut rows) = (Some(chunk.clone()), 0, 0);
+    while let Some(chunk) = rest {
+        rest = it.push(chunk).unwrap();
+        let mut made = 0;
+        let batch = it.take(|bytes| {
+            made = bytes;
+            Lease::free()
+        });
+        // Vectors may have twice what they need.
+        assert!(made <= 2 * (ARENA_BYTES + ROW_BYTES), "{made}");
+        for event in batch.iter().flat_map(Batch::events) {
+            let Event::Change(change) = event else { continue };
+            rows += 1;
+            assert_eq!(
+                change.position(),
+                Position::Logged { commit_lsn: Lsn::new(100), index: rows }
+            );
+            assert_eq!(change.is_last(), rows == 20);
+            assert_eq!(
+                change.new_row().unwrap().iter().filter(|(_, value)| value.is_null()).count(),
+                1600
+            );
+        }
+        bytes += batch.map_or(0, |batch| batch.bytes());
+    }
+    assert_eq!((rows, it.handed_out().end), (20, Lsn::new(108)));
+    // A piece is counted twice where its last row waits for the next one.
+    assert!(bytes <= 2 * chunk.bytes.len(), "{bytes} of {}", chunk.bytes.len());
+}
+
 #[test]
 fn idle_progress_is_an_empty_batch() {
     let mut it = fresh();
@@ -186,14 +248,14 @@ fn what_comes_from_before_the_end_that_was_reached_is_refused() {
         |reached, lsn| Err(DecodeError::Overdue { reached: Lsn::new(reached), lsn: Lsn::new(lsn) });
     let mut script = Script::default();
     let late = script.keepalive(500).relation().begin(100).insert(90, "1").commit(100).chunk();
-    assert_eq!(fresh().push(late), overdue(500, 100));
+    assert_eq!(fresh().push(late).map(drop), overdue(500, 100));
     let late = script.begin(300).commit(300).message(200).chunk();
-    assert_eq!(fresh().push(late), overdue(308, 200));
+    assert_eq!(fresh().push(late).map(drop), overdue(308, 200));
     // What was handed out before the connection is sent again.
     let mut assembler = assembler(HandedOut { end: Lsn::new(500), partial: None });
     let again = script.keepalive(400).begin(100).commit(100).begin(500).commit(500).chunk();
-    assert_eq!(assembler.push(again), Ok(()));
-    assert_eq!(assembler.push(script.begin(507).chunk()), overdue(508, 507));
+    assert_eq!(assembler.push(again).map(drop), Ok(()));
+    assert_eq!(assembler.push(script.begin(507).chunk()).map(drop), overdue(508, 507));
 }
 
 #[test]
@@ -255,6 +317,7 @@ proptest! {
     #[test]
     fn reconnects_lose_and_repeat_nothing(
         cuts in prop::collection::vec((0usize..40, 1usize..4), 0..6),
+        arena_bytes in prop_oneof![Just(usize::MAX), 0usize..1000],
     ) {
         let bytes = story();
         let ends = frame_ends(&bytes);
@@ -265,17 +328,21 @@ proptest! {
         let mut seen = Vec::new();
         let mut handed = HandedOut { end: Lsn::new(0), partial: None };
         for (cut, step) in cuts.into_iter().chain([(ends.len(), 3)]) {
-            let mut it = assembler(handed);
+            let mut it = assembler(handed).bounded(arena_bytes);
             let upto = cut.min(ends.len() - 1);
             for frames in ends[..=upto].chunks(step).map(|frames| (frames[0], frames)) {
                 let next = ends.iter().position(|end| end == frames.1.last().unwrap()).unwrap() + 1;
                 let end = ends[next.min(upto)];
-                it.push(Chunk { bytes: bytes.slice(frames.0..end), lease: Lease::free() }).unwrap();
-                if let Some(batch) = take(&mut it) {
-                    prop_assert!(batch.end() >= handed.end);
-                    seen.extend(lines(&batch));
+                let bytes = bytes.slice(frames.0..end);
+                let mut rest = Some(Chunk { bytes, lease: Lease::free() });
+                while let Some(chunk) = rest {
+                    rest = it.push(chunk).unwrap();
+                    if let Some(batch) = take(&mut it) {
+                        prop_assert!(batch.end() >= handed.end);
+                        seen.extend(lines(&batch));
+                    }
+                    handed = it.handed_out();
                 }
-                handed = it.handed_out();
             }
         }
         let strip = |lines: Vec<String>| -> Vec<String> {

@@ -18,12 +18,14 @@
 
 mod assembler;
 mod catalogued;
+mod closing;
 mod open;
 mod pace;
 mod relations;
 mod rows;
 mod status;
 mod streamed;
+mod unwanted;
 
 use std::time::Duration;
 
@@ -42,6 +44,7 @@ pub use pace::{
 pub use relations::VersionsMet;
 pub use status::{Feedback, Intervals, Now, Progress};
 pub use streamed::{Kept, PreparedTransaction, Step, Streamed, Unheld};
+pub use unwanted::Beginning;
 
 /// The most bytes of rows that the answer to one command may have.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -80,6 +83,8 @@ struct Streaming {
     open_since: Option<Timestamp>,
     lag: Option<Duration>,
     server_end: Lsn,
+    /// Between Stream Start and Stream Stop.
+    in_block: bool,
 }
 
 /// What input amounted to.
@@ -189,10 +194,20 @@ impl Session {
         Ok(())
     }
 
-    /// We are not reading: the server's silence says nothing.
-    pub fn not_listening(&mut self, now: Now) {
+    /// Bytes came, if only a part of a message; or we are not reading, and the server's silence
+    /// says nothing.
+    pub fn heard(&mut self, now: Now) {
         if let State::Streaming(streaming) = &mut self.state {
             streaming.feedback.heard(now);
+        }
+    }
+
+    /// What the frame at the front of the input, of which `frame` has come, is going to be, where
+    /// messages with these prefixes are wanted.
+    pub fn beginning(&self, frame: &[u8], wanted: &[String]) -> Beginning {
+        match &self.state {
+            State::Streaming(streaming) => unwanted::judge(frame, wanted, streaming.in_block),
+            _ => Beginning::Wanted,
         }
     }
 
@@ -267,6 +282,7 @@ impl Session {
                     open_since: None,
                     lag: None,
                     server_end: Lsn::new(0),
+                    in_block: false,
                 });
                 Ok(Some(Output::Started))
             }
@@ -324,7 +340,11 @@ impl Streaming {
                 self.open_since = committed.ok();
             }
             // Nobody waits for a block of a transaction that is still open.
-            Some(b'S') => self.lag = Some(Duration::MAX),
+            Some(b'S') => {
+                self.lag = Some(Duration::MAX);
+                self.in_block = true;
+            }
+            Some(b'E') => self.in_block = false,
             Some(b'c') => {
                 const TIME_AT: usize = 1 + 4 + 1 + 8 + 8;
                 let time =

@@ -141,7 +141,7 @@ impl Attempt {
         let prepared = self.prepared.filter(|_| knows_two_phase(major_version));
         let (feed_in, feed) = mpsc::channel(QUEUED_RUNS);
         let (request, requested) = watch::channel(Request::Stream);
-        let catch_up = self.source.catch_up;
+        let (catch_up, source) = (self.source.catch_up, self.source);
         let budget = self.budget.clone();
         let driver = walsender.into_driver(|session, start, input, gulps| Wiring {
             session,
@@ -150,6 +150,7 @@ impl Attempt {
             budget: self.budget,
             gulps,
             catch_up,
+            messages: source.messages.clone(),
             feed: feed_in,
             progress: self.progress,
             request: requested,

@@ -1,5 +1,6 @@
 //! A live connection: frames in, batches out, until it breaks.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -13,17 +14,25 @@ use super::error::StreamError;
 use super::hold::{Hold, HoldError, hold_of};
 use super::source::{Source, WireFormat};
 use super::tap::{Tap, Tapped};
+use crate::budget::MakingRoom;
 use crate::event::{Batch, CatalogEntry, Chunk};
 use crate::net::{DriverError, Feed, Format, Streaming};
 use crate::session::{Assembler, AssemblerOptions, HandedOut, SessionError};
 use crate::wire::{DecodeError, SqlState};
 use crate::{Error, ErrorKind};
 
+/// So many chunks may wait to be assembled while what is held makes room.
+const REST_MAX: usize = 2;
+
 /// A connection and what is made of its frames.
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) connection: Connection,
     pub(super) assembler: Assembler,
+    /// What a full batch left of its frames, and what has come out of the hold since.
+    rest: VecDeque<Chunk>,
+    /// Memory for what is made of frames.
+    room: MakingRoom,
     /// Where streamed transactions wait for their commit; none when nothing is streamed.
     hold: Option<Hold>,
     /// Keeps the frames for whoever records them.
@@ -54,8 +63,6 @@ enum Input {
     Frames(Chunk),
     /// As [`Feed::ChangeFollows`].
     ChangeFollows,
-    /// As [`Feed::MessageFollows`].
-    MessageFollows,
     /// As [`Feed::PublicationInDoubt`].
     PublicationInDoubt,
     /// Nothing more will come.
@@ -91,8 +98,11 @@ impl Live {
             AssemblerOptions { messages: source.messages.clone(), local_only: source.local_only };
         let versions = shared.history().at(connection.start);
         let lineage = Arc::clone(&connection.lineage);
+        let room = MakingRoom::new(connection.budget.clone(), source.batch_bytes);
         let assembler = Assembler::new(lineage, handed, options).knowing(&versions);
-        Box::new(Self { connection, assembler, hold, tap, in_doubt: false, idle_at: None })
+        let assembler = assembler.bounded(room.bytes());
+        let (rest, in_doubt, idle_at) = (VecDeque::new(), false, None);
+        Box::new(Self { connection, assembler, rest, room, hold, tap, in_doubt, idle_at })
     }
 
     /// What was taken from the assembler is handed out; how far that reaches. The versions of
@@ -113,11 +123,13 @@ impl Live {
         idle: Idle,
     ) -> Poll<Next> {
         let (mut ended, mut full) = (false, false);
-        // A batch that would hold nothing but a change kept back is no batch yet, whatever its
-        // size.
-        while !(self.in_doubt || full)
-            && (self.assembler.pending_bytes() < source.batch_bytes || !self.assembler.has_events())
-        {
+        while !(self.in_doubt || full) && self.wants_more(source) {
+            if self.room.poll(cx).is_pending() {
+                if let Err(error) = self.make_room(cx) {
+                    return Poll::Ready(not_held(error));
+                }
+                break;
+            }
             match self.poll_input(cx) {
                 Poll::Ready(Ok(Input::Ended)) => {
                     ended = true;
@@ -130,6 +142,9 @@ impl Live {
                 Poll::Ready(Err(error)) => return Poll::Ready(not_held(error)),
                 Poll::Pending => break,
             }
+        }
+        if self.assembler.is_empty() {
+            self.room.rest();
         }
         if self.may_change_format(source) && self.assembler.undecodable().is_some() {
             return Poll::Ready(Next::Text);
@@ -156,8 +171,18 @@ impl Live {
             self.idle_at = None;
             return Poll::Ready(Next::Idle);
         }
-        // The loop above ended at an empty queue or at work on the hold, which wake us.
+        // The loop above ended at an empty queue, at work on the hold or for want of memory, which
+        // wake us.
         Poll::Pending
+    }
+
+    /// Let what is held go to the disk while there is no room to assemble anything.
+    fn make_room(&mut self, cx: &mut Context<'_>) -> Result<(), HoldError> {
+        let hold = self.hold.as_mut().filter(|_| self.rest.len() < REST_MAX);
+        if let Some(Poll::Ready(chunk)) = hold.map(|hold| hold.poll(cx)) {
+            self.rest.extend(chunk?);
+        }
+        Ok(())
     }
 
     /// What the events at hand make, if there are any.
@@ -168,32 +193,41 @@ impl Live {
         if !self.assembler.undescribed().is_empty() {
             return Some(Next::Undescribed);
         }
-        let budget = &self.connection.budget;
-        let batch = self.assembler.take(|bytes| budget.charge(bytes))?;
+        let batch = self.take()?;
         self.idle_at = None;
         Some(Next::Batch(batch))
+    }
+
+    /// What there is to hand out, if only progress.
+    pub(super) fn take(&mut self) -> Option<Batch> {
+        let room = &mut self.room;
+        self.assembler.take(|bytes| room.settle(bytes))
+    }
+
+    /// Whether more input is to go into the next batch. One that would hold nothing but a change
+    /// kept back is no batch yet, whatever its size.
+    fn wants_more(&self, source: &Source) -> bool {
+        let assembler = &self.assembler;
+        !assembler.is_full()
+            && (assembler.pending_bytes() < source.batch_bytes || !assembler.has_events())
     }
 
     /// Take `input` in; whether it is time to hand out what there is.
     fn take_in(&mut self, input: Input, source: &Source) -> Result<bool, DecodeError> {
         Ok(match input {
-            Input::Frames(chunk) => {
+            Input::Frames(mut chunk) => {
+                if let Some(rest) = self.assembler.push(chunk.clone())? {
+                    chunk.bytes.truncate(chunk.bytes.len() - rest.bytes.len());
+                    self.rest.push_front(rest);
+                }
                 if let Some(tap) = &mut self.tap {
                     tap.push(&chunk);
                 }
-                self.assembler.push(chunk)?;
                 self.tap.as_ref().is_some_and(|tap| tap.bytes() >= source.batch_bytes)
             }
             Input::ChangeFollows => {
                 self.assembler.change_follows();
                 self.assembler.has_events() || self.has_tapped()
-            }
-            Input::MessageFollows => {
-                // Two large ones cannot be had at once, wanted or not.
-                if self.connection.budget.is_large(self.assembler.held_bytes()) {
-                    self.assembler.change_follows();
-                }
-                self.has_tapped()
             }
             Input::PublicationInDoubt => {
                 self.in_doubt = true;
@@ -219,8 +253,12 @@ impl Live {
         }
     }
 
-    /// What comes next: out of the hold as long as that has something to do, then off the wire.
+    /// What comes next: what a full batch left, then out of the hold as long as that has something
+    /// to do, then off the wire.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, HoldError>> {
+        if let Some(chunk) = self.rest.pop_front() {
+            return Poll::Ready(Ok(Input::Frames(chunk)));
+        }
         loop {
             if let Some(hold) = &mut self.hold
                 && let Some(chunk) = ready!(hold.poll(cx))?
@@ -235,7 +273,6 @@ impl Live {
                 }
                 (Some(Feed::Frames(chunk)), None) => Input::Frames(chunk),
                 (Some(Feed::ChangeFollows), _) => Input::ChangeFollows,
-                (Some(Feed::MessageFollows), _) => Input::MessageFollows,
                 (Some(Feed::PublicationInDoubt), _) => Input::PublicationInDoubt,
                 (None, _) => Input::Ended,
             }));

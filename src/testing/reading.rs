@@ -135,7 +135,7 @@ impl Reading {
     fn assemble(&mut self) -> Result<(), ReadingError> {
         while let Some(step) = self.streamed.poll(|_| Lease::free())? {
             match step {
-                Step::Assemble(chunk) => self.assembler.push(chunk)?,
+                Step::Assemble(chunk) => drop(self.assembler.push(chunk)?),
                 Step::Spill { xid, frames } => {
                     let kept = self.elsewhere.entry(xid).or_default();
                     kept.extend(frames.into_iter().map(|chunk| chunk.bytes));

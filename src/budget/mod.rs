@@ -6,12 +6,15 @@
 //! budget has a place of its own: who reads a row of any size can read on while it is held. When
 //! the reader has to wait, that is known to all: lanes flush then, whatever their linger.
 
+mod room;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, watch};
 
 use crate::event::{Lease, Lender};
+pub(crate) use room::MakingRoom;
 
 /// A bound on bytes in flight, shared by clones.
 #[derive(Debug, Clone)]
@@ -33,6 +36,10 @@ struct Shared {
     waiting: AtomicUsize,
     contended: watch::Sender<bool>,
 }
+
+/// Bytes taken for what is being made, before it is known how many it will be.
+#[derive(Debug)]
+struct Room(Share);
 
 /// Gives its bytes back when dropped.
 #[derive(Debug)]
@@ -85,23 +92,23 @@ impl Budget {
     /// One large share at a time is lent beside the budget, so that a single row of any size gets
     /// through whatever else is held.
     pub fn try_lend(&self, bytes: usize) -> Option<Lease> {
-        self.try_lend_beside(0, bytes)
+        Some(self.lease(self.try_take_beside(0, bytes)?))
     }
 
-    fn try_lend_beside(&self, reserve: usize, bytes: usize) -> Option<Lease> {
+    fn try_take_beside(&self, reserve: usize, bytes: usize) -> Option<Share> {
         // Relaxed suffices: the numbers guard no other memory, and a waiter is woken through
         // Notify.
         if self.is_large(bytes) {
             let large = &self.shared.large;
             large.compare_exchange(0, bytes, Ordering::Relaxed, Ordering::Relaxed).ok()?;
-            return Some(self.lent(bytes, true));
+            return Some(self.taken(bytes, true));
         }
         let fits = |held: usize| {
             let sum = held.saturating_add(bytes);
             (held == 0 || sum.saturating_add(reserve) <= self.shared.limit).then_some(sum)
         };
         self.shared.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fits).ok()?;
-        Some(self.lent(bytes, false))
+        Some(self.taken(bytes, false))
     }
 
     /// Whether a share of `bytes` is large, and so not lent beside another one that is.
@@ -123,29 +130,57 @@ impl Budget {
     /// # Cancel safety
     /// Dropping the future takes nothing.
     pub(crate) async fn lend_beside(&self, reserve: usize, bytes: usize) -> Lease {
-        if let Some(lease) = self.try_lend_beside(reserve, bytes) {
-            return lease;
+        self.lease(self.take_beside(reserve, bytes).await)
+    }
+
+    async fn take_beside(&self, reserve: usize, bytes: usize) -> Share {
+        if let Some(share) = self.try_take_beside(reserve, bytes) {
+            return share;
         }
         let _waiting = Waiting::new(&self.shared);
         loop {
             let freed = self.shared.freed.notified();
-            if let Some(lease) = self.try_lend_beside(reserve, bytes) {
-                return lease;
+            if let Some(share) = self.try_take_beside(reserve, bytes) {
+                return share;
             }
             freed.await;
         }
+    }
+
+    /// Wait until there is room for something of about `bytes` to be made, and take it.
+    async fn room(&self, bytes: usize) -> Room {
+        Room(self.take_beside(0, bytes).await)
+    }
+
+    /// The lease of what was made in `room`, which is `bytes` large.
+    fn settle(&self, room: Room, bytes: usize) -> Lease {
+        let Room(mut share) = room;
+        if !share.large {
+            let held = &self.shared.held;
+            // Never less than the greater in between: nobody else may take what is kept.
+            held.fetch_add(bytes.saturating_sub(share.bytes), Ordering::Relaxed);
+            held.fetch_sub(share.bytes.saturating_sub(bytes), Ordering::Relaxed);
+            share.bytes = bytes;
+            self.shared.peak.fetch_max(self.held(), Ordering::Relaxed);
+            self.shared.freed.notify_waiters();
+        }
+        self.lease(share)
     }
 
     /// Take `bytes` whether they fit or not: for what comes with bytes that were lent before and is
     /// small beside them. The next reader waits the longer.
     pub fn charge(&self, bytes: usize) -> Lease {
         self.shared.held.fetch_add(bytes, Ordering::Relaxed);
-        self.lent(bytes, false)
+        self.lease(self.taken(bytes, false))
     }
 
-    fn lent(&self, bytes: usize, large: bool) -> Lease {
+    fn taken(&self, bytes: usize, large: bool) -> Share {
         self.shared.peak.fetch_max(self.held(), Ordering::Relaxed);
-        Lease::new(Share { shared: Arc::clone(&self.shared), bytes, large }).of(self.clone())
+        Share { shared: Arc::clone(&self.shared), bytes, large }
+    }
+
+    fn lease(&self, share: Share) -> Lease {
+        Lease::new(share).of(self.clone())
     }
 }
 
@@ -239,6 +274,32 @@ mod tests {
         assert_eq!(budget.held(), 100);
         drop(more);
         assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_is_made_in_a_room_is_counted_from_its_start_and_by_what_it_is() {
+        let budget = Budget::new(80);
+        let room = budget.room(10).await;
+        assert_eq!(budget.held(), 10);
+        let less = budget.settle(room, 4);
+        assert_eq!((budget.held(), budget.peak()), (4, 10));
+        let more = budget.settle(budget.room(6).await, 9);
+        assert_eq!((budget.held(), budget.peak()), (13, 13));
+        drop((less, more));
+        assert_eq!(budget.held(), 0);
+        drop(budget.room(10).await);
+        assert_eq!(budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn room_is_waited_for() {
+        let budget = Budget::new(80);
+        let most: Vec<_> = (0..8).map(|_| budget.try_lend(10).unwrap()).collect();
+        let mut room = Box::pin(budget.room(5));
+        assert!(futures::poll!(&mut room).is_pending());
+        assert!(*budget.contention().borrow(), "lanes are told to flush");
+        drop(most);
+        assert_eq!(room.await.0.bytes, 5);
     }
 
     #[test]
