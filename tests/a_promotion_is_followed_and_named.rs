@@ -10,7 +10,8 @@ use walcast::codec::{Encoder, EventFormat};
 use walcast::event::Event;
 use walcast::{Lsn, ReplicationStream, Source};
 
-use crate::support::Primary;
+use crate::support::pipeline::SOON;
+use crate::support::{Primary, eventually_async, every_major};
 
 /// Makes the server end its recovery at once, which begins a new timeline.
 fn promote(primary: &Primary) {
@@ -92,4 +93,42 @@ async fn by_a_stream_that_is_running() {
     });
     let (after, _) = reading.await.unwrap();
     assert_eq!(timeline(&after[0]), "2");
+}
+
+/// A standby goes on sending through the same connection when it is promoted.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_standby_while_it_streams() {
+    for server in every_major().into_iter().filter(|server| server.major >= 16) {
+        let primary = Primary::builder().start_on(server.clone());
+        primary.sql("create table t(id int primary key); create publication p for table t");
+        let from = format!("host=127.0.0.1 port={} user=postgres", primary.port());
+        // As many connections as the server allowed that its first WAL comes from, initdb's.
+        let standby = Primary::builder()
+            .setting("primary_conninfo", &from)
+            .setting("max_connections", "100")
+            .file("standby.signal", "", 0o600)
+            .start_on(server);
+        standby.wait_for_sql("exists (select from pg_publication)", SOON).await;
+        let source = Source::new(&standby.url(), "s", ["p"]).unwrap().create_slot(true);
+        let connecting = tokio::spawn(ReplicationStream::connect(source));
+        // The slot waits for what only the primary can log.
+        eventually_async("there is a slot", SOON, async || {
+            primary.sql("select pg_log_standby_snapshot()");
+            connecting.is_finished()
+        })
+        .await;
+        let mut stream = connecting.await.unwrap().unwrap();
+        primary.sql("insert into t values (1)");
+        let (before, end) = ids(&mut stream, 1).await;
+        assert_eq!(timeline(&before[0]), "1");
+        stream.confirmer().vouch_durable(end).unwrap();
+
+        let reading = tokio::spawn(async move { (ids(&mut stream, 2).await, stream) });
+        standby.sql("select pg_promote()");
+        standby.sql("insert into t values (2)");
+        standby.sql("insert into t values (3)");
+        let ((after, _), stream) = reading.await.unwrap();
+        assert_eq!(after.iter().map(|id| timeline(id)).collect::<Vec<_>>(), ["2", "2"]);
+        assert_eq!(stream.identity().timeline.as_u32(), 2);
+    }
 }

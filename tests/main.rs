@@ -39,6 +39,7 @@ mod replay_of_a_large_open_transaction;
 mod restart_position_is_never_inside_a_transaction;
 mod run_feeds_files_and_drains;
 mod server_restart_and_broken_links_lose_nothing;
+mod silence_of_a_server_at_work_is_waited_out;
 mod slots_are_listed_made_dropped_and_moved;
 mod status_tells_how_far_everything_is;
 mod streamed_transactions_arrive_as_any_other;

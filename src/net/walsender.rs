@@ -154,6 +154,11 @@ impl Walsender {
         self.parameters.major_version()
     }
 
+    /// The server process at the other end.
+    pub(crate) fn pid(&self) -> i32 {
+        self.cancel_key.pid
+    }
+
     /// The server that it is connected to.
     pub fn endpoint(&self) -> &Endpoint {
         &self.endpoint

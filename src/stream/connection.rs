@@ -22,7 +22,7 @@ use crate::catalog::type_definitions;
 use crate::event::Oid;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
-use crate::name::{ServerIdentity, SystemId};
+use crate::name::{ServerIdentity, SystemId, Timeline};
 use crate::net::{
     CommandError, DriverError, Feed, Format, Gauges, QUEUED_RUNS, Request, SlotKind, SqlClient,
     SqlError, StreamOptions, StreamStart, Streaming, Walsender, Wiring, is_shutdown,
@@ -59,6 +59,8 @@ pub(crate) struct Attempt {
     pub(crate) prepared: Option<PreparedTransactions>,
     /// Whether a temporary slot was made before, and so is gone.
     pub(crate) temporary_used: bool,
+    /// How long the server may be silent.
+    pub(crate) silence: Duration,
 }
 
 /// A stream that runs.
@@ -70,12 +72,16 @@ pub(crate) struct Connection {
     /// The consistent point, if the slot was made now.
     pub(crate) created: Option<Lsn>,
     pub(crate) format: Format,
+    /// The server process that sends it.
+    pub(crate) walsender: i32,
     /// Where prepared transactions are kept, if this server sends any.
     pub(crate) prepared: Option<PreparedTransactions>,
     pub(crate) feed: mpsc::Receiver<Feed>,
     pub(crate) request: watch::Sender<Request>,
     pub(crate) driver: DriverTask,
     pub(crate) sql: Arc<SqlClient>,
+    /// Whether it is a standby, which may be promoted while it streams.
+    pub(crate) in_recovery: bool,
     pub(crate) budget: Budget,
 }
 
@@ -121,7 +127,7 @@ impl Attempt {
             streaming: self.streaming,
             two_phase: self.source.two_phase,
         };
-        let intervals = answered("read its settings", intervals(&sql, &source)).await?;
+        let intervals = answered("read its settings", self.intervals(&sql)).await?;
         if source.catch_up {
             walsender.probe_link().await?;
         }
@@ -131,18 +137,22 @@ impl Attempt {
             return Err(self.refused(&sql, error).await);
         }
         answered("read the slot", self.check_again(&sql, start)).await?;
+        // A standby may have been promoted since it said on which timeline it is.
+        let timeline = lineage.identity().timeline;
+        let in_recovery = answered("read its timeline", check_timeline(&sql, timeline)).await?;
         tracing::info!(slot = %source.slot, %start, ?format, at = %sql.endpoint(), "streaming");
-        Ok(self.run(walsender, Started { lineage, start, created, format, sql }))
+        Ok(self.run(walsender, Started { lineage, start, created, format, in_recovery, sql }))
     }
 
     fn run(self, walsender: Walsender, started: Started) -> Connection {
-        let Started { lineage, start, created, format, sql } = started;
+        let Started { lineage, start, created, format, in_recovery, sql } = started;
         let major_version = sql.parameters().major_version();
         let prepared = self.prepared.filter(|_| knows_two_phase(major_version));
         let (feed_in, feed) = mpsc::channel(QUEUED_RUNS);
         let (request, requested) = watch::channel(Request::Stream);
         let (catch_up, source) = (self.source.catch_up, self.source);
         let budget = self.budget.clone();
+        let walsender_pid = walsender.pid();
         let driver = walsender.into_driver(|session, start, input, gulps| Wiring {
             session,
             start,
@@ -163,11 +173,13 @@ impl Attempt {
             start,
             created,
             format,
+            walsender: walsender_pid,
             prepared,
             feed,
             request,
             driver: DriverTask(driver),
             sql,
+            in_recovery,
             budget,
         }
     }
@@ -294,6 +306,21 @@ impl Attempt {
         }
     }
 
+    /// How often to speak: three times within the server's patience.
+    async fn intervals(&self, sql: &SqlClient) -> Result<Intervals> {
+        const ASKED: &str =
+            "select setting::bigint from pg_settings where name = 'wal_sender_timeout'";
+        let row = sql.query_one(ASKED, &[]).await;
+        let row = row.map_err(|error| SqlError::new("read wal_sender_timeout", error))?;
+        let millis: i64 = row.get(0);
+        let patience = u64::try_from(millis).ok().filter(|millis| *millis > 0);
+        let status = match patience {
+            Some(millis) => self.source.status_interval.min(Duration::from_millis(millis) / 3),
+            None => self.source.status_interval,
+        };
+        Ok(Intervals { status: status.max(STATUS_MIN), silence: self.silence.max(SILENCE_MIN) })
+    }
+
     /// The slot is ours now and cannot move any more: does it still stand where it has to?
     async fn check_again(&self, sql: &SqlClient, start: Lsn) -> Result<()> {
         let slot = self.source.slot.clone();
@@ -313,6 +340,7 @@ struct Started {
     start: Lsn,
     created: Option<Lsn>,
     format: Format,
+    in_recovery: bool,
     sql: SqlClient,
 }
 
@@ -384,6 +412,29 @@ async fn is_in_recovery(sql: &SqlClient) -> Result<bool> {
     Ok(row.map_err(|error| SqlError::new("ask whether it is a standby", error))?.get(0))
 }
 
+/// Refuse a server that writes another timeline than `was`. Whether it is in recovery, and writes
+/// none.
+async fn check_timeline(sql: &SqlClient, was: Timeline) -> Result<bool> {
+    const ASKED: &str = "select case when not pg_is_in_recovery()
+        then left(pg_walfile_name(pg_current_wal_lsn()), 8) end";
+    let row = sql.query_one(ASKED, &[]).await;
+    let row = row.map_err(|error| SqlError::new("read its timeline", error))?;
+    let Some(file) = row.get::<_, Option<String>>(0) else { return Ok(true) };
+    match u32::from_str_radix(&file, 16).map(Timeline::new) {
+        Ok(have) if have != was => Err(StreamError::Promoted { was, have: Some(have) }.into()),
+        _ => Ok(false),
+    }
+}
+
+/// Refuse a server that was in recovery and is no more: what it sent since is not of the timeline
+/// `was`.
+pub(super) async fn check_in_recovery(sql: &SqlClient, was: Timeline) -> Result<()> {
+    match is_in_recovery(sql).await? {
+        true => Ok(()),
+        false => Err(StreamError::Promoted { was, have: None }.into()),
+    }
+}
+
 async fn setting(sql: &SqlClient, name: &str) -> Result<String> {
     let row = sql.query_one("select current_setting($1)", &[&name]).await;
     Ok(row.map_err(|error| SqlError::new("read a setting", error))?.get(0))
@@ -407,19 +458,3 @@ async fn ensure_publications(sql: &SqlClient, source: &Source) -> Result<()> {
 /// The least of what may be asked for.
 const STATUS_MIN: Duration = Duration::from_millis(10);
 const SILENCE_MIN: Duration = Duration::from_secs(1);
-
-/// How often to speak: three times within the server's patience.
-async fn intervals(sql: &SqlClient, source: &Source) -> Result<Intervals> {
-    let row = sql
-        .query_one("select setting::bigint from pg_settings where name = 'wal_sender_timeout'", &[])
-        .await
-        .map_err(|error| SqlError::new("read wal_sender_timeout", error))?;
-    let millis: i64 = row.get(0);
-    let patience = u64::try_from(millis).ok().filter(|millis| *millis > 0);
-    let status = match patience {
-        Some(millis) => source.status_interval.min(Duration::from_millis(millis) / 3),
-        None => source.status_interval,
-    };
-    let (status, silence) = (status.max(STATUS_MIN), source.silence_timeout.max(SILENCE_MIN));
-    Ok(Intervals { status, silence })
-}

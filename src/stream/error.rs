@@ -162,6 +162,14 @@ pub enum StreamError {
     /// A standby answers that cannot decode its log, or a server that is still recovering.
     #[error("the server is in recovery and cannot decode its log")]
     InRecovery,
+    /// The server was promoted since it was asked on which timeline it is.
+    #[error("the server was promoted and is not on timeline {was} any more{}", now_on(.have))]
+    Promoted {
+        /// The timeline it said it was on.
+        was: Timeline,
+        /// The one it writes now, if that is known.
+        have: Option<Timeline>,
+    },
     /// The wire task is gone.
     #[error("the task that reads the replication connection was ended")]
     TaskEnded,
@@ -173,6 +181,10 @@ fn shown(lsn: &Option<Lsn>) -> String {
 
 fn expected_at(confirmed: &Option<Lsn>) -> String {
     confirmed.map_or_else(String::new, |lsn| format!("; we left it at {lsn}"))
+}
+
+fn now_on(have: &Option<Timeline>) -> String {
+    have.map_or_else(String::new, |timeline| format!(", but on {timeline}"))
 }
 
 fn by(pid: &Option<i32>) -> String {
@@ -210,7 +222,7 @@ impl StreamError {
                 ErrorKind::Identity
             }
             Self::NotHandedOut { .. } => ErrorKind::State,
-            Self::TaskEnded | Self::Unanswered { .. } => ErrorKind::Connect,
+            Self::TaskEnded | Self::Unanswered { .. } | Self::Promoted { .. } => ErrorKind::Connect,
         }
     }
 
@@ -279,7 +291,8 @@ impl StreamError {
                  needs PostgreSQL 16"
                     .to_owned()
             }
-            Self::NotHandedOut { .. } | Self::TaskEnded | Self::Unanswered { .. } => return None,
+            Self::NotHandedOut { .. } | Self::TaskEnded => return None,
+            Self::Promoted { .. } | Self::Unanswered { .. } => return None,
         })
     }
 }
@@ -291,6 +304,7 @@ impl From<StreamError> for Error {
             StreamError::SlotActive { .. }
             | StreamError::InRecovery
             | StreamError::TaskEnded
+            | StreamError::Promoted { .. }
             | StreamError::Unanswered { .. } => true,
             StreamError::LogShorter { in_recovery, .. } => *in_recovery,
             _ => false,

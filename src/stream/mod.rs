@@ -22,6 +22,7 @@
 //!  Streaming ──► Describing ──► Streaming
 //! ```
 
+mod asking;
 mod backoff;
 mod confirmer;
 mod connection;
@@ -31,6 +32,7 @@ mod hold;
 mod judge;
 mod live;
 mod opening;
+mod patience;
 mod prepared;
 mod prepared_error;
 mod source;
@@ -48,13 +50,11 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep};
 
 use crate::budget::Budget;
-use crate::catalog;
 use crate::event::{Batch, CatalogEntry, RelationVersions};
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::ServerIdentity;
 use crate::net::{Format, Request, Streaming};
-use crate::publication::missing_publications;
 use crate::session::HandedOut;
 use crate::{Error, ErrorKind, Result};
 
@@ -65,16 +65,15 @@ pub use prepared_error::PreparedError;
 pub use source::{Source, WireFormat};
 
 use confirmer::Shared;
-use connection::{Answer, Attempt, Connection, answered};
+use connection::{Answer, Attempt, Connection};
 use live::{Idle, Live, Next, Shares};
 pub(crate) use opening::StreamStartPoint;
 use opening::{AbortOnDrop, BACKOFF_FIRST, first_connection};
+use patience::Patience;
 use prepared::PreparedTransactions;
 pub(crate) use tap::Tapped;
 
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// How long a slot may stay in use after we lost it: past this it is not our own old connection.
-const SLOT_REGAIN: Duration = Duration::from_secs(180);
 /// How long the wire task may take to end the stream in order.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle progress is handed out at most this often.
@@ -113,8 +112,7 @@ pub struct ReplicationStream {
     /// Where prepared transactions are kept, if they are asked for.
     prepared: Option<PreparedTransactions>,
     backoff: Backoff,
-    /// Since when the slot is someone else's, while we try to get it back.
-    in_use_since: Option<Instant>,
+    patience: Patience,
     idle_gap: Duration,
     last_idle: Option<Instant>,
     /// What is to be recorded of what was handed out.
@@ -178,8 +176,11 @@ impl ReplicationStream {
             text: false,
             streaming,
             temporary_used: false,
+            silence: source.silence_timeout,
         };
         let connection = first_connection(&start.runtime, attempt).await?;
+        let mut patience = Patience::default();
+        patience.connected(connection.walsender);
         let at = connection.start;
         shared.begin_at(at, start.applied, &start.versions);
         let handed = HandedOut { end: at, partial: None };
@@ -199,7 +200,7 @@ impl ReplicationStream {
             streaming,
             prepared,
             backoff: Backoff::new(BACKOFF_FIRST, BACKOFF_MAX),
-            in_use_since: None,
+            patience,
             idle_gap,
             last_idle: None,
             tapped: Vec::new(),
@@ -300,7 +301,7 @@ impl ReplicationStream {
                             self.identity = connection.lineage.identity();
                             let timeline = self.identity.timeline.as_u32();
                             self.shared.timeline.store(timeline, Ordering::Release);
-                            self.in_use_since = None;
+                            self.patience.connected(connection.walsender);
                             let (source, handed) = (&self.source, self.handed);
                             let shares = Shares { shared: &self.shared, streaming: self.streaming };
                             let live = Live::new(connection, source, handed, shares);
@@ -310,10 +311,13 @@ impl ReplicationStream {
                     }
                 }
                 State::Streaming(live) => match ready!(live.poll_next(cx, &self.source, idle)) {
+                    Next::Batch(batch) if live.connection.in_recovery => {
+                        self.verify_timeline(batch);
+                    }
                     Next::Batch(batch) => {
                         self.handed = live.hand_out(&self.shared);
                         live.release_tapped(&mut self.tapped);
-                        self.backoff.reset();
+                        self.works();
                         return Poll::Ready(Ok(Some(self.hand_out(batch))));
                     }
                     Next::Idle => self.verify_idle(),
@@ -343,80 +347,15 @@ impl ReplicationStream {
         }
     }
 
-    /// Go on once the publications are known to exist, with the batch that waited for it.
-    fn poll_verdict(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Batch>>> {
-        let State::Verifying(_, _, verdict) = &mut self.state else { return Poll::Ready(Ok(None)) };
-        let verdict = ready!(verdict.0.as_mut().poll(cx));
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Verifying(mut live, batch, _) = state else { return Poll::Ready(Ok(None)) };
-        if let Err(error) = verdict {
-            return Poll::Ready(self.retry(error).map(|()| None));
-        }
-        self.handed = live.hand_out(&self.shared);
-        if batch.is_some() {
-            live.release_tapped(&mut self.tapped);
-        }
-        self.state = State::Streaming(live);
-        Poll::Ready(Ok(batch.map(|batch| {
-            self.last_idle = Some(Instant::now());
-            self.hand_out(batch)
-        })))
-    }
-
-    /// Go on with what the catalogue says of the tables that were asked about.
-    fn described(&mut self, answer: Result<Vec<CatalogEntry>>) -> Result<()> {
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Describing(mut live, _) = state else { return Ok(()) };
-        match answer {
-            Ok(entries) => {
-                live.catalogued(entries);
-                self.state = State::Streaming(live);
-                Ok(())
-            }
-            Err(error) => self.retry(error),
-        }
+    /// Events came.
+    fn works(&mut self) {
+        self.backoff.reset();
+        self.patience.served();
     }
 
     fn hand_out(&self, batch: Batch) -> Batch {
         self.shared.handed_out.fetch_max(batch.end().as_u64(), Ordering::Relaxed);
         batch
-    }
-
-    /// Idle progress looks the same when the publications are gone: ask before handing it out.
-    fn verify_idle(&mut self) {
-        let State::Streaming(live) = &mut self.state else { return };
-        let budget = &self.shared.budget;
-        if let Some(batch) = live.assembler.take(|bytes| budget.charge(bytes)) {
-            self.verify(Some(batch));
-        }
-    }
-
-    /// Ask whether the publications exist before `batch` is handed out, or anything else.
-    fn verify(&mut self, batch: Option<Batch>) {
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Streaming(live) = state else { return };
-        let sql = Arc::clone(&live.connection.sql);
-        let source = Arc::clone(&self.source);
-        let verdict = answered("find the publications", async move {
-            let names = missing_publications(&sql, &source.publications).await?;
-            if names.is_empty() {
-                return Ok(());
-            }
-            Err(StreamError::PublicationMissing { names, server: None }.into())
-        });
-        self.state = State::Verifying(live, batch, Answer(Box::pin(verdict)));
-    }
-
-    /// Ask the catalogue about the tables whose rows come next.
-    fn describe(&mut self) {
-        let state = std::mem::replace(&mut self.state, State::Ended);
-        let State::Streaming(live) = state else { return };
-        let sql = Arc::clone(&live.connection.sql);
-        let relations = live.assembler.undescribed().to_vec();
-        let answer = answered("describe its tables", async move {
-            Ok(catalog::look_up(&sql, &relations).await?)
-        });
-        self.state = State::Describing(live, Answer(Box::pin(answer)));
     }
 
     /// Try again after `error`, unless that cannot help.
@@ -426,16 +365,7 @@ impl ReplicationStream {
             let (slot, last) = (self.source.slot.clone(), self.handed.end);
             return Err(StreamError::TemporaryGone { slot, last, cause: error }.into());
         }
-        let now = Instant::now();
-        if error.kind() == ErrorKind::SlotInUse {
-            let since = *self.in_use_since.get_or_insert(now);
-            if now - since > SLOT_REGAIN {
-                return Err(error);
-            }
-        } else {
-            self.in_use_since = None;
-        }
-        if !error.is_transient() {
+        if !self.patience.bears(&error) {
             return Err(error);
         }
         let wait = self.backoff.next();
@@ -461,6 +391,7 @@ impl ReplicationStream {
             streaming: self.streaming,
             prepared: self.prepared.clone(),
             temporary_used: self.source.temporary,
+            silence: self.patience.silence(self.source.silence_timeout),
         }
     }
 }
