@@ -159,18 +159,32 @@ fn options(with: With) -> DebeziumOptions {
     options
 }
 
-/// The only row that `batches` insert into `table`, as these options show it.
-fn after(batches: &[Batch], with: With, table: &str) -> Json {
-    let format = EventFormat::Debezium(options(with));
+/// What `batches` are in `format`, line for line.
+fn lines(batches: &[Batch], format: EventFormat) -> Vec<Json> {
     let mut encoder = Encoder::new(format, Arc::new(TypeRegistry::builtin()));
     let mut lines = Vec::new();
     for batch in batches {
         encoder.encode(batch, &mut lines).unwrap();
     }
     let lines = String::from_utf8(lines).unwrap();
-    let mut events = lines.lines().map(|line| serde_json::from_str::<Json>(line).unwrap());
-    let mut event = events.find(|event| event["source"]["table"] == table).expect(table);
+    lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// The only row that `batches` insert into `table`, as these options show it.
+fn after(batches: &[Batch], with: With, table: &str) -> Json {
+    let events = lines(batches, EventFormat::Debezium(options(with)));
+    let mut event =
+        events.into_iter().find(|event| event["source"]["table"] == table).expect(table);
     event["after"].take()
+}
+
+/// A slot for what is read as text, and one for what is read in binary.
+const SLOTS: [(&str, WireFormat); 2] = [("s", WireFormat::Text), ("b", WireFormat::Binary)];
+
+fn make_slots(primary: &Primary) {
+    for (slot, _) in SLOTS {
+        primary.sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
+    }
 }
 
 /// Batches with as many changes of what `publication` has.
@@ -256,10 +270,7 @@ async fn for_every_type_with_a_form_of_its_own() {
         assert!(decoded.len() > CASES.len() / 2);
         primary.sql(&format!("create publication p for table {}", all.join(", ")));
         primary.sql(&format!("create publication d for table {}", decoded.join(", ")));
-        for slot in ["s", "t"] {
-            primary
-                .sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
-        }
+        make_slots(&primary);
         for (nth, Case(_, _, literal, expression)) in CASES.iter().enumerate() {
             primary.sql(&format!("insert into c{nth} values (1, {})", quoted(literal)));
             let session =
@@ -268,10 +279,10 @@ async fn for_every_type_with_a_form_of_its_own() {
             let text = primary.query_one_text(&query).unwrap();
             expected.push(serde_json::from_str::<Json>(&text).unwrap());
         }
-        for (names, format, tables) in
-            [(("s", "p"), WireFormat::Text, &all), (("t", "d"), WireFormat::Binary, &decoded)]
+        for ((slot, format), (publication, tables)) in
+            std::iter::zip(SLOTS, [("p", &all), ("d", &decoded)])
         {
-            let batches = read(&primary, names, format, tables.len()).await;
+            let batches = read(&primary, (slot, publication), format, tables.len()).await;
             for (nth, Case(with, sql_type, literal, _)) in CASES.iter().enumerate() {
                 if !tables.contains(&all[nth]) {
                     continue;
@@ -296,28 +307,15 @@ async fn for_decimals_of_any_length_from_text_and_from_binary() {
         primary.sql(&format!("create table {table}(id int primary key, v {sql_type})"));
     }
     primary.sql("create publication p for all tables");
-    for slot in ["s", "t"] {
-        primary.sql(&format!("select pg_create_logical_replication_slot('{slot}', 'pgoutput')"));
-    }
+    make_slots(&primary);
     let values: Vec<String> =
         DECIMALS.iter().enumerate().map(|(nth, number)| format!("({nth}, {number})")).collect();
     for table in ["fixed", "free"] {
         primary.sql(&format!("insert into {table} values {}", values.join(", ")));
     }
-    for (slot, format) in [("s", WireFormat::Text), ("t", WireFormat::Binary)] {
-        let source = Source::new(&primary.url(), slot, ["p"]).unwrap().format(format);
-        let mut stream = ReplicationStream::connect(source).await.unwrap();
-        let format = EventFormat::Debezium(options(Usual));
-        let mut encoder = Encoder::new(format, Arc::new(TypeRegistry::builtin()));
-        let mut lines = Vec::new();
-        while lines.iter().filter(|byte| **byte == b'\n').count() < 2 * DECIMALS.len() {
-            let batch = tokio::time::timeout(SOON, stream.next()).await;
-            let batch = batch.expect("changes in time").expect("the stream goes on").unwrap();
-            encoder.encode(&batch, &mut lines).unwrap();
-        }
-        stream.finish().await;
-        for line in String::from_utf8(lines).unwrap().lines() {
-            let event: Json = serde_json::from_str(line).unwrap();
+    for (slot, format) in SLOTS {
+        let batches = read(&primary, (slot, "p"), format, 2 * DECIMALS.len()).await;
+        for event in lines(&batches, EventFormat::Debezium(options(Usual))) {
             let (table, row) = (event["source"]["table"].as_str().unwrap(), &event["after"]);
             let of_server = |shown: &str| {
                 let query = format!("select {shown} from {table} where id = {}", row["id"]);
@@ -361,14 +359,8 @@ async fn and_what_was_not_sent_is_null_in_no_format() {
         EventFormat::Debezium(options(Strings)),
     ];
     for format in formats {
-        let mut encoder = Encoder::new(format.clone(), Arc::new(TypeRegistry::builtin()));
-        let mut lines = Vec::new();
-        batches.iter().for_each(|batch| {
-            encoder.encode(batch, &mut lines).unwrap();
-        });
-        let text = String::from_utf8(lines).unwrap();
-        let line = text.lines().find(|line| line.contains("\"t\"")).unwrap();
-        let event: Json = serde_json::from_str(line).unwrap();
+        let events = lines(&batches, format.clone());
+        let event = events.iter().find(|event| event.to_string().contains("\"t\"")).unwrap();
         let row = match format.name() {
             "json" => &event["new"],
             "cloudevents" => &event["data"]["new"],

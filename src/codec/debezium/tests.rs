@@ -161,10 +161,8 @@ fn counts_go_on_over_batches_and_are_null_where_the_beginning_was_not_seen() {
     let rest = orders(&mut encoder(options()), &batches[1..]);
     assert_eq!(json!(rest.last().unwrap()), json!(["END", null]));
     assert!(rest[..rest.len() - 1].iter().all(Json::is_null), "{rest:?}");
-    let format = encoder(options());
     let shared = || encoder(options()).encode_shared(&batches[0]).unwrap();
     assert!(!Arc::ptr_eq(&shared(), &shared()), "what depends on earlier batches is not shared");
-    drop(format);
 }
 
 #[test]
@@ -192,16 +190,8 @@ fn what_was_not_sent_is_the_placeholder_in_the_form_of_its_type() {
         ("uuids", 2951, false),
         ("own", 16_400, false),
     ];
-    let row = [
-        text("1"),
-        Value::Unchanged,
-        Value::Unchanged,
-        Value::Unchanged,
-        Value::Unchanged,
-        Value::Unchanged,
-        Value::Unchanged,
-        Value::Unchanged,
-    ];
+    let mut row = [Value::Unchanged; 8];
+    row[0] = text("1");
     let mut frames = Frames::new();
     frames.begin(0x100).relation(&relation(ReplicaIdentity::Default, &columns));
     frames.update(0, TABLE, None, &row).commit(0x100);
@@ -251,8 +241,8 @@ fn broken_values_are_errors_that_name_the_column() {
         frames.begin(0x100).relation(&relation(ReplicaIdentity::Default, &columns));
         frames.insert(0, TABLE, &good).insert(0, TABLE, &row).commit(0x100);
         let mut out = b"before".to_vec();
-        let error = encoder(DebeziumOptions::default());
-        let error = { error }.encode(&batch(&mut frames), &mut out).unwrap_err();
+        let mut encoder = encoder(DebeziumOptions::default());
+        let error = encoder.encode(&batch(&mut frames), &mut out).unwrap_err();
         assert_eq!(error.column, columns[at].0);
         assert_eq!(out, b"before");
     }
