@@ -15,6 +15,7 @@ mod lines;
 mod place;
 mod plans;
 mod scan;
+mod scratch;
 mod string;
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,7 @@ pub mod wal2json;
 
 pub use error::{EncodeError, EncodeFault};
 pub use format::{Encoder, EventFormat};
+pub(crate) use scratch::with_scratch;
 pub use string::{NotUtf8, write_json_str, write_json_utf8};
+pub(crate) use transcode::Transcoder;
 pub use transcode::{TranscodeError, text_is_binary, transcode};

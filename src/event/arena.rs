@@ -11,7 +11,7 @@ use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::schema_change::ShapeChange;
 use crate::event::transaction::TransactionHead;
-use crate::event::transcoded::Transcoded;
+use crate::event::typed::TypedTables;
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::wire::Field;
@@ -33,8 +33,8 @@ pub(crate) struct Arena {
     pub(crate) lease: Lease,
     /// What sinks of one format share.
     pub(crate) shelf: Shelf,
-    /// The binary form of values that came as text, where it was asked for.
-    pub(crate) transcoded: Transcoded,
+    /// What is known of its columns once they are read as Rust types.
+    pub(crate) typed: TypedTables,
 }
 
 /// One event of the batch.
@@ -109,7 +109,7 @@ impl Arena {
             end,
             lease: Lease::free(),
             shelf: Shelf::default(),
-            transcoded: Transcoded::default(),
+            typed: TypedTables::default(),
         }
     }
 
@@ -208,6 +208,12 @@ impl Arena {
 }
 
 impl RowShape {
+    /// Show the first field of each row.
+    #[inline]
+    pub(crate) fn each_first(mut self, mut visit: impl FnMut(u32)) {
+        self.for_each_first(|first| visit(*first));
+    }
+
     fn for_each_first(&mut self, mut visit: impl FnMut(&mut u32)) {
         match self {
             Self::Insert { new } | Self::Update { new } => visit(new),

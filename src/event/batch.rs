@@ -317,6 +317,7 @@ impl<'a> Change<'a> {
             fields: &arena.fields[first..first + relation.columns.len()],
             chunk: &arena.chunks[self.row.chunk as usize],
             arena,
+            table: self.row.relation,
             first,
             logged,
         }

@@ -12,7 +12,7 @@ mod relation;
 mod row;
 mod schema_change;
 mod transaction;
-mod transcoded;
+mod typed;
 mod value;
 mod versions;
 
@@ -31,6 +31,5 @@ pub use schema_change::SchemaChange;
 pub(crate) use schema_change::ShapeChange;
 pub use transaction::Transaction;
 pub(crate) use transaction::{TransactionEnd, TransactionHead};
-pub(crate) use transcoded::with_scratch;
 pub use value::Value;
 pub use versions::RelationVersions;

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use postgres_types::Type;
+
+use crate::codec::TranscodeError;
 use crate::event::arena::Arena;
 use crate::event::chunk::Chunk;
 use crate::event::relation::{Column, Relation};
-use crate::event::transcoded::Extent;
+use crate::event::typed::{TypedColumn, ValuePlace};
 use crate::event::value::Value;
 use crate::wire::Field;
 
@@ -16,6 +19,8 @@ pub struct Row<'a> {
     pub(crate) fields: &'a [Field],
     pub(crate) chunk: &'a Chunk,
     pub(crate) arena: &'a Arena,
+    /// The place of its relation among the batch's.
+    pub(crate) table: u32,
     /// The first of its fields among the batch's.
     pub(crate) first: usize,
     pub(crate) logged: Logged,
@@ -72,19 +77,22 @@ impl<'a> Row<'a> {
         self.logged == Logged::All
     }
 
-    /// What the batch keeps as the binary form of the column at `place`, made by `make` the first
-    /// time.
-    pub(crate) fn share_transcoded<E>(
+    /// What is known of the column at `place`.
+    #[inline]
+    pub(crate) fn typed_column(self, place: usize) -> &'a TypedColumn {
+        &self.arena.typed_columns(self.table)[place]
+    }
+
+    /// The binary form of the value at `place`, which is of type `ty` and came as `text`.
+    #[inline]
+    pub(crate) fn binary_form(
         self,
         place: usize,
-        make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
-    ) -> Result<&'a [u8], E> {
-        let arena = self.arena;
-        let extent = || Extent {
-            fields: arena.fields.len(),
-            chunk_bytes: arena.chunks.iter().map(|chunk| chunk.bytes.len()).sum(),
-        };
-        arena.transcoded.share(self.first + place, (extent, &arena.lease), make)
+        ty: &Type,
+        text: &[u8],
+    ) -> Result<&'a [u8], TranscodeError> {
+        let place = ValuePlace { table: self.table, column: place, row: self.first };
+        self.arena.binary_form(place, ty, text)
     }
 }
 

@@ -6,7 +6,7 @@ use postgres_types::{FromSql, Kind, Type, WasNull};
 
 use super::column::Column;
 use super::error::{RowError, RowFault};
-use crate::codec::{text_is_binary, transcode};
+use crate::codec::text_is_binary;
 use crate::event::{Relation, Row, Value};
 
 /// What names a column: its place from 0, or its name.
@@ -37,8 +37,8 @@ impl<'a> Row<'a> {
     /// When there is no such column, the value was not sent, or it is not a `T`.
     pub fn get<T: FromColumn<'a>>(self, index: impl ColumnIndex) -> Result<T, RowError> {
         let place = self.place_of::<T>(&index)?;
-        let fault = match self.relation.postgres_type(place) {
-            Some(ty) => match T::from_column(self, place, &ty) {
+        let fault = match &self.typed_column(place).ty {
+            Some(ty) => match T::from_column(self, place, ty) {
                 Ok(value) => return Ok(value),
                 Err(fault) => fault,
             },
@@ -85,7 +85,7 @@ impl<'a> Row<'a> {
         if text_is_binary(ty) {
             return Ok(text);
         }
-        Ok(self.share_transcoded(place, |out| transcode(ty, text, out))?)
+        Ok(self.binary_form(place, ty, text)?)
     }
 
     /// Whether the server says what the column at `place` holds.

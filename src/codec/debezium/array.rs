@@ -2,7 +2,7 @@
 //! Lower bounds are left out, as the connector leaves them out.
 
 use crate::codec::value::Fault;
-use crate::event::with_scratch;
+use crate::codec::with_scratch;
 
 const DIMENSIONS_MAX: usize = 6;
 

@@ -15,7 +15,8 @@ use crate::codec::error::EncodeFault;
 use crate::codec::string::{write_json_str, write_json_utf8};
 use crate::codec::transcode::{TranscodeError, transcode};
 use crate::codec::value::{Fault, Format, Scalar, ValueError, ValueType, write_json, write_output};
-use crate::event::{Value, with_scratch};
+use crate::codec::with_scratch;
+use crate::event::Value;
 
 /// What the connector makes of the usual placeholder among identifiers: a hash in their form.
 const PLACEHOLDER_UUIDS: &[u8] = b"[\"b68a35a7-17ad-35b3-af2a-ae46edb4545a\"]";

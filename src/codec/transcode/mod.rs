@@ -57,8 +57,46 @@ pub enum TranscodeError {
 /// When the text does not tell the binary form, or is not a value of the type; `out` is then as it
 /// was.
 pub fn transcode(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
-    let start = out.len();
-    write(ty, text, out).inspect_err(|_| out.truncate(start))
+    Transcoder::of(ty).transcode(text, out)
+}
+
+/// [`transcode`] for many values of one type: what the type asks for is found out once.
+#[derive(Clone, Copy)]
+pub(crate) struct Transcoder<'t> {
+    ty: &'t Type,
+    single: Option<Single>,
+}
+
+impl<'t> Transcoder<'t> {
+    pub(crate) fn of(ty: &'t Type) -> Self {
+        let single = if is_single(ty) { single(ty) } else { None };
+        Self { ty, single }
+    }
+
+    /// As [`transcode`].
+    pub(crate) fn transcode(self, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError> {
+        let start = out.len();
+        let written = match self.single {
+            Some(single) => written(self.ty, single(text, out)),
+            None => write(self.ty, text, out),
+        };
+        written.inspect_err(|_| out.truncate(start))
+    }
+}
+
+/// Whether a value of this type is made of no others, and its text is not its binary form.
+fn is_single(ty: &Type) -> bool {
+    let is_builtin = || Type::from_oid(ty.oid()).is_some();
+    let is_vector = matches!(*ty, Type::INT2_VECTOR | Type::OID_VECTOR);
+    matches!(ty.kind(), Kind::Simple) && !text_is_binary(ty) && !is_vector && is_builtin()
+}
+
+/// What came of writing a value of type `ty`; `None` when its text does not tell its binary form.
+fn written(ty: &Type, written: Option<Result<(), Fault>>) -> Result<(), TranscodeError> {
+    match written {
+        Some(written) => Ok(written?),
+        None => Err(TranscodeError::NoTranscoder { type_name: ty.to_string() }),
+    }
 }
 
 /// Whether the text of values of this type is their binary form too.
@@ -109,10 +147,7 @@ fn write(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeError
         (_, Kind::Multirange(element)) => nested::multirange(element, text, out),
         (_, Kind::Composite(fields)) => nested::composite(fields, text, out),
         (_, Kind::Domain(base)) => write(base, text, out),
-        _ => match single(ty, text, out) {
-            Some(written) => Ok(written?),
-            None => Err(TranscodeError::NoTranscoder { type_name: ty.to_string() }),
-        },
+        _ => written(ty, single(ty).and_then(|single| single(text, out))),
     }
 }
 
@@ -129,44 +164,60 @@ fn extension(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(), TranscodeE
     }
 }
 
-/// A value of a type that is made of no others; `None` when there is no way.
-fn single(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Option<Result<(), Fault>> {
-    Some(match *ty {
-        Type::BOOL => simple::boolean(text, out),
-        Type::INT2 => number::integer::<i16, 2>(text, i16::to_be_bytes, out),
-        Type::INT4 => number::integer::<i32, 4>(text, i32::to_be_bytes, out),
-        Type::INT8 => number::integer::<i64, 8>(text, i64::to_be_bytes, out),
-        Type::OID | Type::XID | Type::CID => number::integer::<u32, 4>(text, u32::to_be_bytes, out),
-        Type::XID8 => number::integer::<u64, 8>(text, u64::to_be_bytes, out),
-        Type::FLOAT4 => number::float4(text, out),
-        Type::FLOAT8 => number::float8(text, out),
-        Type::NUMERIC => number::numeric(text, out),
-        Type::MONEY => return number::money(text, out),
-        Type::CHAR => simple::char(text, out),
-        Type::BYTEA => simple::bytea(text, out),
-        Type::UUID => simple::uuid(text, out),
-        Type::JSONB | Type::JSONPATH => simple::versioned(text, out),
-        Type::BIT | Type::VARBIT => simple::bits(text, out),
-        Type::TID => simple::tid(text, out),
-        Type::PG_LSN => simple::lsn(text, out),
-        Type::PG_SNAPSHOT | Type::TXID_SNAPSHOT => simple::snapshot(text, out),
-        Type::DATE => time::date(text, out),
-        Type::TIME => time::time(text, out),
-        Type::TIMETZ => time::time_tz(text, out),
-        Type::TIMESTAMP => time::timestamp(text, time::Zone::Without, out),
-        Type::TIMESTAMPTZ => time::timestamp(text, time::Zone::With, out),
-        Type::INTERVAL => time::interval(text, out),
-        Type::INET => network::inet(text, network::Kind::Inet, out),
-        Type::CIDR => network::inet(text, network::Kind::Cidr, out),
-        Type::MACADDR => network::hardware::<6>(text, out),
-        Type::MACADDR8 => network::hardware::<8>(text, out),
-        Type::POINT => geometry::floats::<2>(text, out),
-        Type::LINE => geometry::floats::<3>(text, out),
-        Type::LSEG | Type::BOX => geometry::floats::<4>(text, out),
-        Type::CIRCLE => geometry::floats::<3>(text, out),
-        Type::PATH => geometry::path(text, out),
-        Type::POLYGON => geometry::polygon(text, out),
-        Type::TS_VECTOR => search::ts_vector(text, out),
+/// Writes a value; `None` when its text does not tell its binary form.
+type Single = fn(&[u8], &mut Vec<u8>) -> Option<Result<(), Fault>>;
+
+/// A [`Single`] of what can write each text of its type.
+macro_rules! always {
+    ($write:expr) => {
+        |text, out| Some($write(text, out))
+    };
+}
+
+macro_rules! integer {
+    ($number:ty) => {
+        |text, out| Some(number::integer(text, <$number>::to_be_bytes, out))
+    };
+}
+
+/// How to write a value of a type that is made of no others; `None` when there is no way.
+fn single(ty: &Type) -> Option<Single> {
+    let single: Single = match *ty {
+        Type::BOOL => always!(simple::boolean),
+        Type::INT2 => integer!(i16),
+        Type::INT4 => integer!(i32),
+        Type::INT8 => integer!(i64),
+        Type::OID | Type::XID | Type::CID => integer!(u32),
+        Type::XID8 => integer!(u64),
+        Type::FLOAT4 => always!(number::float4),
+        Type::FLOAT8 => always!(number::float8),
+        Type::NUMERIC => always!(number::numeric),
+        Type::MONEY => number::money,
+        Type::CHAR => always!(simple::char),
+        Type::BYTEA => always!(simple::bytea),
+        Type::UUID => always!(simple::uuid),
+        Type::JSONB | Type::JSONPATH => always!(simple::versioned),
+        Type::BIT | Type::VARBIT => always!(simple::bits),
+        Type::TID => always!(simple::tid),
+        Type::PG_LSN => always!(simple::lsn),
+        Type::PG_SNAPSHOT | Type::TXID_SNAPSHOT => always!(simple::snapshot),
+        Type::DATE => always!(time::date),
+        Type::TIME => always!(time::time),
+        Type::TIMETZ => always!(time::time_tz),
+        Type::TIMESTAMP => always!(time::timestamp),
+        Type::TIMESTAMPTZ => always!(time::timestamp_tz),
+        Type::INTERVAL => always!(time::interval),
+        Type::INET => always!(network::inet),
+        Type::CIDR => always!(network::cidr),
+        Type::MACADDR => always!(network::hardware::<6>),
+        Type::MACADDR8 => always!(network::hardware::<8>),
+        Type::POINT => always!(geometry::floats::<2>),
+        Type::LINE => always!(geometry::floats::<3>),
+        Type::LSEG | Type::BOX => always!(geometry::floats::<4>),
+        Type::CIRCLE => always!(geometry::floats::<3>),
+        Type::PATH => always!(geometry::path),
+        Type::POLYGON => always!(geometry::polygon),
+        Type::TS_VECTOR => always!(search::ts_vector),
         Type::REGPROC
         | Type::REGPROCEDURE
         | Type::REGOPER
@@ -177,9 +228,10 @@ fn single(ty: &Type, text: &[u8], out: &mut Vec<u8>) -> Option<Result<(), Fault>
         | Type::REGNAMESPACE
         | Type::REGCONFIG
         | Type::REGDICTIONARY
-        | Type::REGCOLLATION => return number::nameless(text, out),
+        | Type::REGCOLLATION => number::nameless,
         _ => return None,
-    })
+    };
+    Some(single)
 }
 
 #[cfg(test)]

@@ -158,10 +158,10 @@ pub(super) fn vector(element: &Type, text: &[u8], out: &mut Vec<u8>) -> Result<(
     for text in numbers {
         if *element == Type::INT2 {
             put_i32(out, 2)?;
-            number::integer::<i16, 2>(text, i16::to_be_bytes, out)?;
+            number::integer(text, i16::to_be_bytes, out)?;
         } else {
             put_i32(out, 4)?;
-            number::integer::<u32, 4>(text, u32::to_be_bytes, out)?;
+            number::integer(text, u32::to_be_bytes, out)?;
         }
     }
     Ok(())

@@ -6,21 +6,21 @@ use super::simple::hex_pairs;
 use crate::codec::scan::parse;
 use crate::codec::value::Fault;
 
-/// The two types that hold an IP address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Inet,
-    Cidr,
+pub(super) fn inet(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    address(text, 0, out)
+}
+
+pub(super) fn cidr(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    address(text, 1, out)
 }
 
 /// Family, bits of the network, whether a `cidr`, length, address.
-pub(super) fn inet(text: &[u8], kind: Kind, out: &mut Vec<u8>) -> Result<(), Fault> {
+fn address(text: &[u8], cidr: u8, out: &mut Vec<u8>) -> Result<(), Fault> {
     let slash = text.iter().position(|byte| *byte == b'/');
     let (address, bits) = match slash {
         Some(at) => (&text[..at], Some(parse::<u8>(&text[at + 1..])?)),
         None => (text, None),
     };
-    let cidr = u8::from(kind == Kind::Cidr);
     let mut write = |family, bits_max: u8, octets: &[u8]| {
         let bits = bits.unwrap_or(bits_max);
         if bits > bits_max {

@@ -6,17 +6,45 @@ use crate::codec::scan::{Scan, parse};
 use crate::codec::value::Fault;
 
 /// An integer of `BYTES` bytes.
-pub(super) fn integer<T: FromStr, const BYTES: usize>(
+pub(super) fn integer<T: FromStr + TryFrom<i64>, const BYTES: usize>(
     text: &[u8],
-    to_bytes: fn(T) -> [u8; BYTES],
+    to_bytes: impl Fn(T) -> [u8; BYTES],
     out: &mut Vec<u8>,
 ) -> Result<(), Fault> {
-    // Rust's reader takes a plus sign, which no server writes.
-    if text.first() == Some(&b'+') {
-        return Err(Fault::Syntax);
-    }
-    out.extend_from_slice(&to_bytes(parse(text)?));
+    let number = match short(text).and_then(|number| T::try_from(number).ok()) {
+        Some(number) => number,
+        // Rust's reader takes a plus sign, which no server writes.
+        None if text.first() == Some(&b'+') => return Err(Fault::Syntax),
+        None => parse(text)?,
+    };
+    out.extend_from_slice(&to_bytes(number));
     Ok(())
+}
+
+/// A number of so few digits that it is in range.
+fn short(text: &[u8]) -> Option<i64> {
+    const DIGITS_MAX: usize = 18;
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    if !(1..=DIGITS_MAX).contains(&digits.len()) {
+        return None;
+    }
+    let mut number = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + i64::from(digit);
+    }
+    match (negative, number) {
+        // Not for every type a number.
+        (true, 0) => None,
+        (true, number) => Some(-number),
+        (false, number) => Some(number),
+    }
 }
 
 pub(super) fn float4(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
@@ -46,6 +74,8 @@ const NEGATIVE_INFINITY: u16 = 0xf000;
 const INFINITY_SCALE: u16 = 32;
 const SCALE_MAX: usize = 0x3fff;
 const GROUP: usize = 4;
+/// More groups need memory of their own.
+const GROUPS_AT_ONCE: usize = 16;
 
 /// Groups of four digits around the point, without zero groups at either end; see
 /// [`value`](crate::codec::value).
@@ -67,54 +97,66 @@ pub(super) fn numeric(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     if whole.is_empty() || fraction.len() > SCALE_MAX {
         return Err(Fault::Syntax);
     }
-    let digits = Digits { whole, fraction };
     let (before, after) = (whole.len().div_ceil(GROUP), fraction.len().div_ceil(GROUP));
-    let is_set = |place: &usize| digits.group(*place, before) != 0;
-    let places = 0..before + after;
+    let mut few = [0; GROUPS_AT_ONCE];
+    let mut many = Vec::new();
+    let groups = match few.get_mut(..before + after) {
+        Some(groups) => groups,
+        None => {
+            many.resize(before + after, 0);
+            &mut many[..]
+        }
+    };
+    // The first group is filled up with zeros from the left, the last from the right.
+    let (head, rest) = whole.split_at(whole.len() - (before - 1) * GROUP);
+    let (whole_groups, fraction_groups) = groups.split_at_mut(before);
+    whole_groups[0] = group(head);
+    for (into, digits) in whole_groups[1..].iter_mut().zip(rest.chunks(GROUP)) {
+        *into = group(digits);
+    }
+    for (into, digits) in fraction_groups.iter_mut().zip(fraction.chunks(GROUP)) {
+        *into = group(digits) * 10_u16.pow((GROUP - digits.len()) as u32);
+    }
     let scale = fraction.len() as u16;
-    let (Some(first), Some(last)) = (places.clone().find(is_set), places.rev().find(is_set)) else {
+    let sign = if negative { NEGATIVE } else { 0 };
+    write_groups(groups, Place { before, sign, scale }, out)
+}
+
+/// What tells a numeric's value beside its groups.
+struct Place {
+    /// How many groups are before the point.
+    before: usize,
+    sign: u16,
+    scale: u16,
+}
+
+fn write_groups(groups: &[u16], place: Place, out: &mut Vec<u8>) -> Result<(), Fault> {
+    let Place { before, sign, scale } = place;
+    let is_set = |group: &u16| *group != 0;
+    let (Some(first), Some(last)) =
+        (groups.iter().position(is_set), groups.iter().rposition(is_set))
+    else {
         return header(out, [0, 0, 0, scale]);
     };
     let weight = i16::try_from(before as i64 - 1 - first as i64).map_err(|_| Fault::Range)?;
     let count = u16::try_from(last - first + 1).map_err(|_| Fault::Range)?;
-    let sign = if negative { NEGATIVE } else { 0 };
     header(out, [count, weight.cast_unsigned(), sign, scale])?;
-    for place in first..=last {
-        out.extend_from_slice(&digits.group(place, before).to_be_bytes());
+    for group in &groups[first..=last] {
+        out.extend_from_slice(&group.to_be_bytes());
     }
     Ok(())
+}
+
+/// The number that up to four digits are.
+fn group(digits: &[u8]) -> u16 {
+    digits.iter().fold(0, |number, digit| number * 10 + u16::from(digit - b'0'))
 }
 
 /// Count of groups, weight, sign, scale.
 fn header(out: &mut Vec<u8>, fields: [u16; 4]) -> Result<(), Fault> {
-    out.extend(fields.iter().flat_map(|field| field.to_be_bytes()));
+    let [count, weight, sign, scale] = fields.map(u16::to_be_bytes);
+    out.extend_from_slice([count, weight, sign, scale].as_flattened());
     Ok(())
-}
-
-/// The digits on both sides of the point.
-struct Digits<'a> {
-    whole: &'a [u8],
-    fraction: &'a [u8],
-}
-
-impl Digits<'_> {
-    /// The group at `place`, of which `before` stand before the point.
-    fn group(&self, place: usize, before: usize) -> u16 {
-        let digit = |at: Option<&u8>| at.map_or(0, |digit| u16::from(digit - b'0'));
-        let mut group = 0;
-        for within in 0..GROUP {
-            let next = match place.checked_sub(before) {
-                Some(after) => digit(self.fraction.get(after * GROUP + within)),
-                // The first group is filled up with zeros from the left.
-                None => {
-                    let from_point = (before - place) * GROUP - within;
-                    digit(self.whole.len().checked_sub(from_point).map(|at| &self.whole[at]))
-                }
-            };
-            group = group * 10 + next;
-        }
-        group
-    }
 }
 
 /// `-$1,234.56`: cents. Anything else depends on a locale that is not known here.
@@ -152,7 +194,7 @@ pub(super) fn nameless(text: &[u8], out: &mut Vec<u8>) -> Option<Result<(), Faul
             Some(Ok(()))
         }
         [b'0'..=b'9', ..] if text.iter().all(u8::is_ascii_digit) => {
-            Some(integer::<u32, 4>(text, u32::to_be_bytes, out))
+            Some(integer(text, u32::to_be_bytes, out))
         }
         _ => None,
     }

@@ -64,21 +64,51 @@ pub(super) fn hex_pairs(hex: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
 }
 
 fn hex_digit(digit: u8) -> Result<u8, Fault> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(Fault::Syntax),
+    match NIBBLES[usize::from(digit)] {
+        NO_NIBBLE => Err(Fault::Syntax),
+        nibble => Ok(nibble),
     }
 }
 
 pub(super) fn uuid(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    if let Some(bytes) = usual_uuid(text) {
+        out.extend_from_slice(&bytes);
+        return Ok(());
+    }
     let start = out.len();
     for part in text.split(|byte| *byte == b'-') {
         hex_pairs(part, out)?;
     }
     if out.len() - start == 16 && text.len() == 36 { Ok(()) } else { Err(Fault::Syntax) }
 }
+
+/// `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx`; `None` for any other text.
+fn usual_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    const PAIRS: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    let text: &[u8; 36] = text.try_into().ok()?;
+    let mut wrong = [8, 13, 18, 23].into_iter().fold(0, |wrong, at| wrong | (text[at] ^ b'-'));
+    let bytes = PAIRS.map(|at| {
+        let (high, low) = (NIBBLES[usize::from(text[at])], NIBBLES[usize::from(text[at + 1])]);
+        wrong |= (high | low) & NO_NIBBLE;
+        high << 4 | low
+    });
+    (wrong == 0).then_some(bytes)
+}
+
+const NO_NIBBLE: u8 = 0xf0;
+
+/// What each byte means as a hex digit.
+const NIBBLES: [u8; 256] = {
+    let mut nibbles = [NO_NIBBLE; 256];
+    let mut digit = 0;
+    while digit < 16 {
+        let letter = b"0123456789abcdef"[digit];
+        nibbles[letter as usize] = digit as u8;
+        nibbles[letter.to_ascii_uppercase() as usize] = digit as u8;
+        digit += 1;
+    }
+    nibbles
+};
 
 /// `jsonb` and `jsonpath` are their text behind a version.
 pub(super) fn versioned(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {

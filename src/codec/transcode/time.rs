@@ -8,7 +8,7 @@ use crate::codec::value::Fault;
 
 /// Whether a timestamp is one with time zone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Zone {
+enum Zone {
     With,
     Without,
 }
@@ -52,7 +52,19 @@ pub(super) fn time_tz(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
     Ok(())
 }
 
-pub(super) fn timestamp(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn timestamp(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    zoned_timestamp(text, Zone::Without, out)
+}
+
+pub(super) fn timestamp_tz(text: &[u8], out: &mut Vec<u8>) -> Result<(), Fault> {
+    zoned_timestamp(text, Zone::With, out)
+}
+
+fn zoned_timestamp(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Result<(), Fault> {
+    if let Some(micros) = usual_timestamp(text, zone) {
+        out.extend_from_slice(&micros.to_be_bytes());
+        return Ok(());
+    }
     let micros = match text {
         b"infinity" => i64::MAX,
         b"-infinity" => i64::MIN,
@@ -60,6 +72,52 @@ pub(super) fn timestamp(text: &[u8], zone: Zone, out: &mut Vec<u8>) -> Result<()
     };
     out.extend_from_slice(&micros.to_be_bytes());
     Ok(())
+}
+
+/// `yyyy-mm-dd hh:mm:ss.ffffff+hh`, as all but the oddest are written; `None` for any other.
+fn usual_timestamp(text: &[u8], zone: Zone) -> Option<i64> {
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    let [_, _, _, _, b'-', _, _, b'-', _, _, b' ', _, _, b':', _, _, b':', _, _] = *head else {
+        return None;
+    };
+    let is_number = |at: usize| head[at].is_ascii_digit() && head[at + 1].is_ascii_digit();
+    if ![0, 2, 5, 8, 11, 14, 17].into_iter().all(is_number) {
+        return None;
+    }
+    let digit = |at: usize| i64::from(head[at] - b'0');
+    let two = |at| digit(at) * 10 + digit(at + 1);
+    let (year, month, day) = (two(0) * 100 + two(2), two(5), two(8));
+    let (hours, minutes, seconds) = (two(11), two(14), two(17));
+    let (fraction, rest) = usual_fraction(rest)?;
+    let east = match (zone, rest) {
+        (Zone::Without, []) => 0,
+        (Zone::With, [sign @ (b'+' | b'-'), tens @ b'0'..=b'9', ones @ b'0'..=b'9']) => {
+            let hours = i64::from(tens - b'0') * 10 + i64::from(ones - b'0');
+            if *sign == b'+' { hours * HOUR } else { -hours * HOUR }
+        }
+        _ => return None,
+    };
+    let is_time = hours <= 23 && minutes <= 59 && seconds <= 59;
+    if !is_time || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let clock = hours * HOUR + minutes * MINUTE + seconds * SECOND + fraction;
+    Some(days_from_2000(year, month, day) * DAY + clock - east)
+}
+
+/// `.ffffff` in microseconds, and what follows it.
+fn usual_fraction(text: &[u8]) -> Option<(i64, &[u8])> {
+    let Some(digits) = text.strip_prefix(b".") else { return Some((0, text)) };
+    let (mut micros, mut count) = (0, 0);
+    while let Some(digit @ b'0'..=b'9') = digits.get(count) {
+        micros = micros * 10 + i64::from(digit - b'0');
+        count += 1;
+        if count > 6 {
+            return None;
+        }
+    }
+    const FILLED: [i64; 7] = [0, 100_000, 10_000, 1_000, 100, 10, 1];
+    (count > 0).then(|| (micros * FILLED[count], &digits[count..]))
 }
 
 fn finite_timestamp(text: &[u8], zone: Zone) -> Result<i64, Fault> {

@@ -4,7 +4,8 @@
 
 use crate::codec::string::write_json_utf8;
 use crate::codec::value::{Fault, Format, Scalar, ValueError, ValueType, write_json, write_output};
-use crate::event::{Oid, Value, with_scratch};
+use crate::codec::with_scratch;
+use crate::event::{Oid, Value};
 
 /// How values of a column are shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

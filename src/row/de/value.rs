@@ -10,9 +10,9 @@ use serde::forward_to_deserialize_any;
 use super::super::column::COLUMN;
 use super::super::error::RowFault;
 use super::{Failure, nested};
-use crate::codec::text_is_binary;
 use crate::codec::value::{TypeRegistry, ValueType, write_json};
-use crate::event::{Oid, Relation, Row, Value, with_scratch};
+use crate::codec::{text_is_binary, with_scratch};
+use crate::event::{Oid, Relation, Row, Value};
 
 /// A value with what is known of its type.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(super) struct Cell<'a> {
 impl<'a> Cell<'a> {
     pub(super) fn of(row: Row<'a>, place: usize) -> Self {
         let value = row.value(place).unwrap_or(Value::Null);
-        let ty = row.relation().postgres_type(place);
+        let ty = row.typed_column(place).ty.clone();
         Self { value, ty, relation: row.relation(), column: Some((row, place)) }
     }
 
