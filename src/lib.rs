@@ -74,7 +74,7 @@ pub use pipeline::Pipeline;
 #[cfg(feature = "client")]
 pub use shutdown::Shutdown;
 #[cfg(feature = "client")]
-pub use stream::{Confirmer, ReplicationStream, Source, WireFormat};
+pub use stream::{Confirmer, ReplicationStream, Source, StreamedDelivery, WireFormat};
 pub use table_pattern::{TablePattern, TablePatternError};
 pub use timestamp::Timestamp;
 

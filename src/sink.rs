@@ -77,6 +77,17 @@ pub trait Sink: Send + 'static {
         None
     }
 
+    /// Whether it takes changes of transactions that have not committed, should its pipeline be
+    /// [asked for them](crate::Source::streamed_delivery). Asked once, before it opens.
+    ///
+    /// Such changes come in batches of their own ([`Batch::is_early`]), nothing is proven of them
+    /// and no flush follows them: keep them apart until the Commit, which comes in order with all
+    /// others. [`open`](Sink::open) makes void whatever has not committed, an
+    /// [`Abort`](crate::event::Abort) what it names.
+    fn takes_uncommitted(&self) -> bool {
+        false
+    }
+
     /// Let go of the target. Everything given was proven or will be given again.
     fn close(&mut self) -> impl Future<Output = Result<(), SinkError>> + Send {
         async { Ok(()) }
@@ -219,6 +230,10 @@ impl BoxSink {
         self.0.settled()
     }
 
+    pub(crate) fn takes_uncommitted(&self) -> bool {
+        self.0.takes_uncommitted()
+    }
+
     pub(crate) async fn close(&mut self) -> Result<(), SinkError> {
         self.0.close().await
     }
@@ -230,6 +245,7 @@ trait DynSink: Send {
     fn write(&mut self, batch: Batch) -> BoxFuture<'_, Result<(), SinkError>>;
     fn flush(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
     fn settled(&mut self) -> Option<Lsn>;
+    fn takes_uncommitted(&self) -> bool;
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>>;
 }
 
@@ -251,6 +267,10 @@ impl<S: Sink> DynSink for S {
 
     fn settled(&mut self) -> Option<Lsn> {
         Sink::settled(self)
+    }
+
+    fn takes_uncommitted(&self) -> bool {
+        Sink::takes_uncommitted(self)
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

@@ -21,6 +21,7 @@ mod connects_to_the_right_host;
 mod connects_with_every_auth_and_tls_mode;
 mod debezium_values_are_what_the_server_computes;
 mod each_refusal_has_its_exit_code;
+mod early_delivery_tells_what_has_not_committed;
 mod every_type_streams_as_the_server_shows_it;
 mod full_disk_holds_the_slot_and_loses_nothing;
 mod golden_frames_decode_as_committed;

@@ -5,13 +5,13 @@ use crate::lsn::Position;
 
 /// A change that cannot be encoded. It names the change and the column, never the value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the change at {} of {table}, column {column:?}, cannot be written: {fault}", place(.position))]
+#[error("the change at {} of {table}{} cannot be written: {fault}", place(.position), at(.column))]
 pub struct EncodeError {
-    /// Which change.
+    /// Which change; of one that has not committed, where it lies in the log and its ordinal.
     pub position: Position,
     /// Its table, with the schema.
     pub table: String,
-    /// The column.
+    /// The column; empty when it is none of them.
     pub column: String,
     /// What is wrong with it.
     #[source]
@@ -34,6 +34,16 @@ pub enum EncodeFault {
         "NaN and the infinities are no precise decimal: let decimals be written as string or double"
     )]
     NotADecimal,
+    /// The format knows changes that have committed alone.
+    #[error("it has not committed, and the format has no form for such: use the native JSON")]
+    Uncommitted,
+}
+
+fn at(column: &str) -> String {
+    match column {
+        "" => String::new(),
+        column => format!(", column {column:?},"),
+    }
 }
 
 fn place(position: &Position) -> String {

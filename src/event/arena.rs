@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::event::chunk::{Chunk, Lease};
+use crate::event::early::StreamHead;
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::schema_change::ShapeChange;
@@ -23,6 +24,11 @@ pub(crate) struct Arena {
     pub(crate) lineage: Arc<Lineage>,
     pub(crate) chunks: Vec<Chunk>,
     pub(crate) transactions: Vec<TransactionHead>,
+    /// The transactions of a batch whose events have not committed; empty in any other. It has no
+    /// other transactions, and heads go by these.
+    pub(crate) streams: Vec<StreamHead>,
+    /// The subtransaction of each head, in such a batch.
+    pub(crate) subxids: Vec<u32>,
     pub(crate) relations: Vec<Arc<Relation>>,
     pub(crate) shape_changes: Vec<ShapeChange>,
     pub(crate) heads: Vec<Head>,
@@ -54,6 +60,8 @@ pub(crate) struct Head {
 pub(crate) enum HeadKind {
     Begin,
     Commit,
+    /// What was given of a subtransaction, or of all, is void.
+    Abort,
     /// Its index is that of the event it stands before.
     SchemaChange {
         change: u32,
@@ -102,6 +110,8 @@ impl Arena {
             lineage,
             chunks: Vec::new(),
             transactions: Vec::new(),
+            streams: Vec::new(),
+            subxids: Vec::new(),
             relations: Vec::new(),
             shape_changes: Vec::new(),
             heads: Vec::new(),
@@ -111,6 +121,28 @@ impl Arena {
             shelf: Shelf::default(),
             typed: TypedTables::default(),
         }
+    }
+
+    /// Whether its events are of transactions that have not committed.
+    pub(crate) fn is_early(&self) -> bool {
+        !self.streams.is_empty()
+    }
+
+    /// Append that what was given of `subxid` is void, as an event of a transaction of its own
+    /// entry.
+    pub(crate) fn abort(&mut self, stream: StreamHead, subxid: u32) {
+        self.streams.push(stream);
+        let transaction = to_u32(self.streams.len() - 1);
+        self.push_early(
+            Head { transaction, index: 0, lsn: Lsn::new(0), kind: HeadKind::Abort },
+            subxid,
+        );
+    }
+
+    /// Append an event of a transaction that has not committed.
+    pub(crate) fn push_early(&mut self, head: Head, subxid: u32) {
+        self.heads.push(head);
+        self.subxids.push(subxid);
     }
 
     /// Give back what was reserved for more events than came: a batch may live long.
@@ -132,6 +164,8 @@ impl Arena {
             + self.heads.capacity() * size_of::<Head>()
             + self.fields.capacity() * size_of::<Field>()
             + self.transactions.capacity() * size_of::<TransactionHead>()
+            + self.streams.capacity() * size_of::<StreamHead>()
+            + self.subxids.capacity() * size_of::<u32>()
     }
 
     /// The bytes of the vectors that are in use, the few that every batch has aside.
@@ -179,7 +213,7 @@ impl Arena {
                 HeadKind::Message { chunk, .. } => {
                     *chunk = next.adopt_chunk(&self.chunks[*chunk as usize]);
                 }
-                HeadKind::Begin | HeadKind::Commit => {}
+                HeadKind::Begin | HeadKind::Commit | HeadKind::Abort => {}
             }
             next.heads.push(head);
         }

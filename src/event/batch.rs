@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use crate::event::arena::{Arena, Head, HeadKind, RowHead, RowShape, Span};
 use crate::event::chunk::Lease;
+use crate::event::early::{Abort, EarlyChange, StreamHead};
 use crate::event::encoded::Shelf;
 use crate::event::relation::Relation;
 use crate::event::row::{Logged, OldRow, Row};
@@ -21,20 +22,10 @@ use crate::wire::pgoutput::OldKind;
 /// Events in the order the server committed them.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    arena: Arc<Arena>,
-    from: usize,
-}
-
-#[cfg(feature = "client")]
-/// A place in the order of all events: LSN, then what is of no transaction, which ends where one
-/// may commit, then the index, Begin at 0 and Commit past every change. A change of shape comes
-/// before the event whose index it has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Mark {
-    lsn: Lsn,
-    transactional: bool,
-    index: u64,
-    is_indexed: bool,
+    pub(super) arena: Arc<Arena>,
+    pub(super) from: usize,
+    /// Places of transactions whose changes are left out; see [`hiding`](Self::hiding).
+    pub(super) hidden: Option<Arc<[u32]>>,
 }
 
 /// One event of a [`Batch`].
@@ -53,11 +44,15 @@ pub enum Event<'a> {
     Message(Message<'a>),
     /// The transaction is complete.
     Commit(Transaction<'a>),
+    /// Something of a transaction that has not committed, for those who asked for it.
+    Early(EarlyChange<'a>),
+    /// Some of that, or all, is void.
+    Abort(Abort<'a>),
 }
 
 impl Batch {
     pub(crate) fn new(arena: Arena) -> Self {
-        Self { arena: Arc::new(arena), from: 0 }
+        Self { arena: Arc::new(arena), from: 0, hidden: None }
     }
 
     /// Where a sink stands once it has proven this batch and all before it: the end of the last
@@ -69,19 +64,38 @@ impl Batch {
     /// Whether the batch carries no event: it only moves [`end`](Self::end), as an idle server
     /// does.
     pub fn is_empty(&self) -> bool {
-        self.from >= self.arena.heads.len()
+        match self.hidden {
+            None => self.heads().is_empty(),
+            Some(_) => self.events().next().is_none(),
+        }
     }
 
     /// How many events it has, Begin and Commit included.
     pub fn len(&self) -> usize {
-        self.arena.heads.len() - self.from.min(self.arena.heads.len())
+        match self.hidden {
+            None => self.heads().len(),
+            Some(_) => self.events().count(),
+        }
     }
 
     /// The events in order.
     #[inline]
     pub fn events(&self) -> impl Iterator<Item = Event<'_>> + Clone {
         let arena: &Arena = &self.arena;
-        (self.from..arena.heads.len()).map(move |at| EventAt { arena, at }.view())
+        let shown = |at: &usize| self.hidden.is_none() || !self.leaves_out(&arena.heads[*at]);
+        let places = (self.from..arena.heads.len()).filter(shown);
+        places.map(|at| match (EventAt { arena, at }).view() {
+            Event::Commit(Transaction { head, .. }) if self.hidden.is_some() => {
+                let was_early = self.hides(arena.heads[at].transaction);
+                Event::Commit(Transaction { head, was_early })
+            }
+            event => event,
+        })
+    }
+
+    /// What its events are, those that it hides included.
+    pub(super) fn heads(&self) -> &[Head] {
+        self.arena.heads.get(self.from..).unwrap_or_default()
     }
 
     /// The cluster and timelines that the positions are of.
@@ -110,6 +124,7 @@ impl Batch {
             None => self.end(),
             Some(head) => match head.kind {
                 HeadKind::Message { transactional: false, .. } => head.lsn,
+                _ if self.is_early() => self.end(),
                 _ => self.arena.transactions[head.transaction as usize].commit_lsn,
             },
         }
@@ -117,7 +132,7 @@ impl Batch {
 
     /// The last event's position; `None` when there is none but idle progress.
     pub fn last_position(&self) -> Option<Position> {
-        let last = self.arena.heads.last().filter(|_| !self.is_empty())?;
+        let last = self.heads().last().filter(|_| !self.is_early())?;
         Some(EventAt { arena: &self.arena, at: self.arena.heads.len() - 1 }.position_of(last))
     }
 
@@ -133,7 +148,7 @@ impl Batch {
                     _ => arena.transactions[head.transaction as usize].commit_lsn < cursor,
                 }
             });
-        Batch { arena: Arc::clone(&self.arena), from }
+        Batch { from, ..self.clone() }
     }
 
     /// A share of the same memory for `bytes` that are made of the batch.
@@ -144,7 +159,7 @@ impl Batch {
     /// Where to keep the encoded form for other sinks; `None` for a batch whose front was cut off,
     /// which no two sinks have alike.
     pub(crate) fn shelf(&self) -> Option<&Shelf> {
-        (self.from == 0).then_some(&self.arena.shelf)
+        (self.from == 0 && self.hidden.is_none()).then_some(&self.arena.shelf)
     }
 
     /// The end, `through` at most, of the last transaction it completes that holds a change, or of
@@ -184,43 +199,13 @@ impl Batch {
     }
 }
 
-#[cfg(feature = "client")]
-impl Batch {
-    /// A batch without events that ends where the one before did.
-    pub(crate) fn nothing(lineage: Arc<Lineage>, end: Lsn) -> Self {
-        Self::new(Arena::new(lineage, end))
-    }
-
-    /// The same batch without what lies at or before `mark`, the [`last_mark`](Self::last_mark) of
-    /// one that was written.
-    pub(crate) fn after_mark(&self, mark: Mark) -> Batch {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        let skip = heads.partition_point(|head| self.mark_of(head) <= mark);
-        Batch { arena: Arc::clone(&self.arena), from: self.from + skip }
-    }
-
-    /// The place of its last event in the order of all events; `None` when it has none.
-    pub(crate) fn last_mark(&self) -> Option<Mark> {
-        let heads = self.arena.heads.get(self.from..).unwrap_or_default();
-        heads.last().map(|head| self.mark_of(head))
-    }
-
-    fn mark_of(&self, head: &Head) -> Mark {
-        let (lsn, transactional) = match head.kind {
-            HeadKind::Message { transactional: false, .. } => (head.lsn, false),
-            _ => (self.arena.transactions[head.transaction as usize].commit_lsn, true),
-        };
-        let is_indexed = !matches!(head.kind, HeadKind::SchemaChange { .. });
-        Mark { lsn, transactional, index: head.index, is_indexed }
-    }
-}
-
 impl<'a> Event<'a> {
-    /// The identity of the change; `None` for the bounds of a transaction and for a changed shape,
-    /// which have none.
+    /// The identity of the change; `None` for the bounds of a transaction, for a changed shape and
+    /// for what has not committed, which have none.
     pub fn position(self) -> Option<Position> {
         match self {
             Event::Begin(_) | Event::SchemaChange(_) | Event::Commit(_) => None,
+            Event::Early(_) | Event::Abort(_) => None,
             Event::Change(change) => Some(change.position()),
             Event::Truncate(truncate) => Some(truncate.position()),
             Event::Message(message) => Some(message.position()),
@@ -242,27 +227,27 @@ pub enum Operation {
 /// A row change.
 #[derive(Debug, Clone, Copy)]
 pub struct Change<'a> {
-    event: EventAt<'a>,
-    row: &'a RowHead,
+    pub(super) event: EventAt<'a>,
+    pub(super) row: &'a RowHead,
 }
 
 /// An emptied table.
 #[derive(Debug, Clone, Copy)]
 pub struct Truncate<'a> {
-    event: EventAt<'a>,
-    relation: u32,
-    cascade: bool,
-    restart_identity: bool,
+    pub(super) event: EventAt<'a>,
+    pub(super) relation: u32,
+    pub(super) cascade: bool,
+    pub(super) restart_identity: bool,
 }
 
 /// A logical message, as `pg_logical_emit_message` wrote it.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
-    event: EventAt<'a>,
-    transactional: bool,
-    chunk: u32,
-    prefix: Span,
-    content: Span,
+    pub(super) event: EventAt<'a>,
+    pub(super) transactional: bool,
+    pub(super) chunk: u32,
+    pub(super) prefix: Span,
+    pub(super) content: Span,
 }
 
 impl<'a> Change<'a> {
@@ -409,7 +394,7 @@ macro_rules! transactional {
 transactional!(Change, Truncate);
 
 #[derive(Debug, Clone, Copy)]
-struct EventAt<'a> {
+pub(super) struct EventAt<'a> {
     arena: &'a Arena,
     at: usize,
 }
@@ -418,6 +403,8 @@ impl<'a> EventAt<'a> {
     #[inline]
     fn view(self) -> Event<'a> {
         match &self.head().kind {
+            HeadKind::Abort => Event::Abort(Abort { event: self }),
+            _ if self.arena.is_early() => Event::Early(EarlyChange { event: self }),
             HeadKind::Begin => Event::Begin(self.transaction()),
             HeadKind::Commit => Event::Commit(self.transaction()),
             &HeadKind::SchemaChange { change } => Event::SchemaChange(SchemaChange {
@@ -435,8 +422,17 @@ impl<'a> EventAt<'a> {
         }
     }
 
-    fn head(self) -> &'a Head {
+    pub(super) fn head(self) -> &'a Head {
         &self.arena.heads[self.at]
+    }
+
+    /// The transaction of an event that has not committed.
+    pub(super) fn stream(self) -> &'a StreamHead {
+        &self.arena.streams[self.head().transaction as usize]
+    }
+
+    pub(super) fn subxid(self) -> u32 {
+        self.arena.subxids[self.at]
     }
 
     fn transaction_head(self) -> &'a TransactionHead {
@@ -444,7 +440,7 @@ impl<'a> EventAt<'a> {
     }
 
     fn transaction(self) -> Transaction<'a> {
-        Transaction { head: self.transaction_head() }
+        Transaction { head: self.transaction_head(), was_early: false }
     }
 
     fn is_last(self) -> bool {

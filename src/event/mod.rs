@@ -7,7 +7,12 @@ mod arena;
 mod batch;
 mod catalog;
 mod chunk;
+mod early;
 mod encoded;
+#[cfg(feature = "client")]
+mod given;
+#[cfg(feature = "client")]
+mod mark;
 mod relation;
 mod row;
 mod schema_change;
@@ -17,14 +22,18 @@ mod value;
 mod versions;
 
 pub(crate) use arena::{Arena, Head, HeadKind, RowHead, RowShape, Span, to_u32};
-#[cfg(feature = "client")]
-pub(crate) use batch::Mark;
 pub use batch::{Batch, Change, Event, Message, Operation, Truncate};
 pub use catalog::{CatalogEntry, TableAttribute, TableEntry};
 #[cfg(feature = "client")]
 pub(crate) use chunk::Lender;
 pub use chunk::{Chunk, Lease};
+pub(crate) use early::StreamHead;
+pub use early::{Abort, EarlyChange, EarlyKind, EarlyMessage, EarlyRow, EarlyTruncate};
 pub use encoded::Encoded;
+#[cfg(feature = "client")]
+pub(crate) use given::{Broken, Given};
+#[cfg(feature = "client")]
+pub(crate) use mark::Mark;
 pub use relation::{Column, Oid, Relation, ReplicaIdentity};
 pub use row::{OldRow, Row};
 pub use schema_change::SchemaChange;

@@ -28,6 +28,8 @@ pub(crate) struct TransactionEnd {
 #[derive(Debug, Clone, Copy)]
 pub struct Transaction<'a> {
     pub(crate) head: &'a TransactionHead,
+    /// See [`was_early`](Self::was_early).
+    pub(crate) was_early: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -49,6 +51,12 @@ impl<'a> Transaction<'a> {
     /// The first byte after its commit record; `None` while the batch does not reach its Commit.
     pub fn end_lsn(self) -> Option<Lsn> {
         self.head.end.map(|end| end.end_lsn)
+    }
+
+    /// Whether this is the Commit of a transaction whose changes were given while it ran: they are
+    /// not given again.
+    pub fn was_early(self) -> bool {
+        self.was_early
     }
 
     /// The replication origin it came from, if it was not made on this server.

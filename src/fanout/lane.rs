@@ -30,7 +30,7 @@ use super::error::{LaneError, bounded};
 use super::progress::{Gauge, LaneState, LaneStatus};
 use super::written::Written;
 use crate::checkpoint::{Gap, ResumeError, resume};
-use crate::event::{Batch, Mark};
+use crate::event::{Batch, Given, Mark};
 use crate::lsn::Lsn;
 use crate::sink::{BoxSink, OpenContext};
 use crate::stream::Backoff;
@@ -105,6 +105,8 @@ pub(crate) struct Lane {
     resume: Lsn,
     /// The last event written since the sink was opened.
     mark: Option<Mark>,
+    /// What the sink was given before it committed, since it was opened.
+    given: Given,
     /// What comes is of before a rewind that was asked for.
     awaits_rewind: bool,
     /// What follows is left out; what was begun before is never finished.
@@ -118,6 +120,7 @@ pub(crate) struct Lane {
 /// What comes next for a lane that runs.
 enum Step {
     Write(Batch),
+    Show(Batch),
     Rejoin(Lsn),
     LeaveOut,
     Nothing,
@@ -135,6 +138,7 @@ impl Lane {
             again: VecDeque::new(),
             resume,
             mark: None,
+            given: Given::default(),
             awaits_rewind: false,
             left_out: false,
             rejoin: None,
@@ -195,6 +199,8 @@ impl Lane {
         self.again.extend(behind);
         self.mark = None;
         self.prove_by = None;
+        // What was written is given again whole, each transaction with its Commit.
+        self.given = Given::default();
         if !lost && !written.lost_part {
             return;
         }
@@ -223,6 +229,12 @@ impl Lane {
         loop {
             match self.next_step().await {
                 Step::Write(batch) => self.write(batch).await?,
+                Step::Show(batch) => {
+                    let shown = self.given.admit(&batch);
+                    let taken = self.show(shown).await;
+                    self.release(batch.weight());
+                    taken?;
+                }
                 Step::Prove => self.prove().await?,
                 Step::Nothing => {}
                 Step::Rejoin(at) => self.rejoin(at).await?,
@@ -292,6 +304,7 @@ impl Lane {
                 self.release(batch.weight());
                 Step::Nothing
             }
+            Some(Parcel::Batch(batch)) if batch.is_early() => Step::Show(batch),
             Some(Parcel::Batch(batch)) => Step::Write(batch),
             Some(Parcel::LeavingOut) => Step::LeaveOut,
             Some(Parcel::Skipped { from, to }) => self.skip(from, to),
@@ -313,19 +326,23 @@ impl Lane {
         if let Some(mark) = self.mark {
             rest = rest.after_mark(mark);
         }
+        self.written.push(rest.clone());
+        self.take_back(&batch, &rest).await?;
         if rest.is_empty() {
-            self.written.push(rest);
             if self.prove_by.is_none() {
                 self.settle_all();
             }
             return Ok(());
         }
-        let (events, end) = (rest.len() as u64, rest.end());
-        self.mark = rest.last_mark();
-        self.written.push(rest.clone());
+        let end = rest.end();
+        let shown = self.given.show(rest);
+        let events = shown.len() as u64;
+        self.mark = shown.last_mark().or(self.mark);
         self.prove_by.get_or_insert_with(|| Instant::now() + self.parts.settings.linger);
         let LaneParts { sink, context, settings, .. } = &mut self.parts;
-        bounded(context, "write", settings.timeout, sink.write(rest)).await?;
+        if !shown.is_empty() {
+            bounded(context, "write", settings.timeout, sink.write(shown)).await?;
+        }
         if let Some(settled) = sink.settled() {
             // Nobody can have proven what was not given.
             let settled = settled.min(end);
@@ -340,6 +357,37 @@ impl Lane {
             false
         });
         Ok(())
+    }
+
+    /// Give the sink what has not committed. Nothing of it is kept or proven: should the sink fail,
+    /// it is given what commits of it as if it had not been told before.
+    async fn show(&mut self, shown: Batch) -> Result<(), LaneError> {
+        if shown.is_empty() {
+            return Ok(());
+        }
+        let events = shown.len() as u64;
+        let LaneParts { sink, context, settings, .. } = &mut self.parts;
+        bounded(context, "write", settings.timeout, sink.write(shown)).await?;
+        self.parts.status.send_if_modified(|status| {
+            status.events += events;
+            // It has nothing to prove of it, and is not behind.
+            status.proofs += 1;
+            false
+        });
+        Ok(())
+    }
+
+    /// Make void what the sink was given early of transactions that it has: of `batch`, what is
+    /// not in `rest`.
+    async fn take_back(&mut self, batch: &Batch, rest: &Batch) -> Result<(), LaneError> {
+        let xids = self.given.given_again(batch, rest);
+        if xids.is_empty() {
+            return Ok(());
+        }
+        let lineage = Arc::clone(&self.parts.context.lineage);
+        // It proves nothing that was not proven before.
+        let cursor = self.parts.status.borrow().progress.cursor;
+        self.show(Batch::aborts(lineage, cursor, xids)).await
     }
 
     async fn prove(&mut self) -> Result<(), LaneError> {

@@ -66,12 +66,16 @@ impl FanOut {
     /// # Cancel safety
     /// Dropped, some lanes may have it and some not: only an abort may follow.
     pub(crate) async fn send(&mut self, batch: Batch) -> Result<(), SinkName> {
+        if batch.is_early() {
+            // It moves nothing: idle progress may wait on.
+            return self.send_to(&batch, |lane| lane.takes_early).await;
+        }
         if batch.is_empty() {
             self.idle = Some(batch);
             return self.send_idle().await;
         }
         self.idle = None;
-        self.send_to_all(&batch).await
+        self.send_to(&batch, |_| true).await
     }
 
     /// Whether idle progress waits for [`send_idle`](Self::send_idle).
@@ -85,7 +89,7 @@ impl FanOut {
             return Ok(());
         }
         match self.idle.take() {
-            Some(batch) => self.send_to_all(&batch).await,
+            Some(batch) => self.send_to(&batch, |_| true).await,
             None => Ok(()),
         }
     }
@@ -118,10 +122,14 @@ impl FanOut {
         gone.map_or(Ok(()), Err)
     }
 
-    async fn send_to_all(&mut self, batch: &Batch) -> Result<(), SinkName> {
+    async fn send_to(
+        &mut self,
+        batch: &Batch,
+        is_for: impl Fn(&LaneSender) -> bool,
+    ) -> Result<(), SinkName> {
         // One that is gone may be done without: the others get it all the same.
         let mut gone = None;
-        for lane in &mut self.lanes {
+        for lane in self.lanes.iter_mut().filter(|lane| is_for(lane)) {
             if lane.send(batch).await.is_err() && lane.required {
                 gone.get_or_insert_with(|| lane.name.clone());
             }
@@ -130,5 +138,7 @@ impl FanOut {
     }
 }
 
+#[cfg(test)]
+mod early_tests;
 #[cfg(test)]
 mod tests;

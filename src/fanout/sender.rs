@@ -25,6 +25,8 @@ pub(crate) struct LaneSender {
     pub(super) parcels: mpsc::Sender<Parcel>,
     gauge: Arc<Gauge>,
     status: watch::Receiver<LaneStatus>,
+    /// Whether it takes what has not committed.
+    pub(super) takes_early: bool,
     /// The end of the last batch sent.
     sent: Lsn,
 }
@@ -85,7 +87,14 @@ impl LaneSender {
         start: Lsn,
     ) -> Self {
         let LaneEnd { parcels, gauge, status } = end;
-        Self { name, required, course, parcels, gauge, status, sent: start }
+        let takes_early = false;
+        Self { name, required, course, parcels, gauge, status, takes_early, sent: start }
+    }
+
+    /// The same for a sink that takes what has not committed, if so.
+    pub(crate) fn taking_early(mut self, takes: bool) -> Self {
+        self.takes_early = takes;
+        self
     }
 
     /// Whether the lane has everything that it was sent behind it.
@@ -143,7 +152,12 @@ impl LaneSender {
             self.skip_since(Some(from));
             self.parcels.send(Parcel::LeavingOut).await.map_err(drop)?;
         }
-        if full || !self.is_idle() || !batch.begins_outside() || batch.is_empty() {
+        if full
+            || batch.is_early()
+            || !self.is_idle()
+            || !batch.begins_outside()
+            || batch.is_empty()
+        {
             return Ok(());
         }
         self.skip_since(None);

@@ -9,19 +9,19 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::checkpoint::SinkProgress;
-use crate::event::{Event, Value};
+use crate::event::{EarlyKind, Event, Value};
 use crate::name::SlotName;
 use crate::sink::{BoxSink, OpenContext, Resume, Sink, SinkError};
 use crate::testing::Feed;
 
 /// What a sink was given and what it is to do.
 #[derive(Debug, Default)]
-struct Script {
+pub(super) struct Script {
     /// What `open` answers, then [`Resume::Delegate`].
-    opens: VecDeque<Resume>,
+    pub(super) opens: VecDeque<Resume>,
     /// What the calls of `write` and of `flush` do, in order; then they succeed.
-    writes: VecDeque<Act>,
-    flushes: VecDeque<Act>,
+    pub(super) writes: VecDeque<Act>,
+    pub(super) flushes: VecDeque<Act>,
     settled: Option<Lsn>,
     /// Every event written, and `open` and `flush` where they came.
     seen: Vec<String>,
@@ -29,22 +29,22 @@ struct Script {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Act {
+pub(super) enum Act {
     Succeed,
     Fail,
     Hang,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Told(Arc<Mutex<Script>>);
+pub(super) struct Told(Arc<Mutex<Script>>);
 
 impl Told {
-    fn script<T>(&self, of: impl FnOnce(&mut Script) -> T) -> T {
+    pub(super) fn script<T>(&self, of: impl FnOnce(&mut Script) -> T) -> T {
         of(&mut self.0.lock().unwrap())
     }
 
     /// Events written since the last call, in one line.
-    fn seen(&self) -> String {
+    pub(super) fn seen(&self) -> String {
         self.script(|script| std::mem::take(&mut script.seen)).join(" ")
     }
 }
@@ -96,12 +96,20 @@ fn named(event: Event<'_>) -> String {
         Event::Message(message) => String::from_utf8_lossy(message.content()).into_owned(),
         Event::Truncate(_) => panic!("nothing truncates here"),
         Event::SchemaChange(_) => panic!("no shape changes here"),
+        Event::Early(change) => match change.kind() {
+            EarlyKind::Row(row) => match row.new_row().and_then(|row| row.value_of("note")) {
+                Some(Value::Text(note)) => format!("{}?", String::from_utf8_lossy(note)),
+                _ => panic!("no note"),
+            },
+            _ => panic!("rows alone are early here"),
+        },
+        Event::Abort(abort) => format!("!{}", abort.subxid()),
     }
 }
 
 /// One lane of a fan-out.
-struct Served {
-    sink: Told,
+pub(super) struct Served {
+    pub(super) sink: Told,
     status: watch::Receiver<LaneStatus>,
     task: JoinHandle<Result<(), LaneError>>,
 }
@@ -113,21 +121,21 @@ impl Served {
     }
 
     /// Wait until its cursor is at `lsn`.
-    async fn proves(&mut self, lsn: u64) {
+    pub(super) async fn proves(&mut self, lsn: u64) {
         let reached = self.status.wait_for(|it| it.progress.cursor >= Lsn::new(lsn));
         let reached = tokio::time::timeout(Duration::from_secs(3600), reached).await.is_ok();
         assert!(reached, "stuck at {:?}", self.progress());
     }
 
-    async fn end(self) -> Result<(), LaneError> {
+    pub(super) async fn end(self) -> Result<(), LaneError> {
         let ended = tokio::time::timeout(Duration::from_secs(3600), self.task).await;
         ended.expect("the lane does not end").unwrap()
     }
 }
 
 /// Lanes to come, and what they share.
-struct Bench {
-    senders: Vec<LaneSender>,
+pub(super) struct Bench {
+    pub(super) senders: Vec<LaneSender>,
     contention: watch::Sender<bool>,
     rewind: (mpsc::Sender<()>, mpsc::Receiver<()>),
     start: u64,
@@ -135,17 +143,17 @@ struct Bench {
 
 impl Bench {
     /// A stream that starts at `start`.
-    fn at(start: u64) -> Self {
+    pub(super) fn at(start: u64) -> Self {
         let contention = watch::Sender::new(false);
         Self { senders: Vec::new(), contention, rewind: mpsc::channel(1), start }
     }
 
-    fn required(&mut self, name: &str, settings: LaneSettings) -> Served {
+    pub(super) fn required(&mut self, name: &str, settings: LaneSettings) -> Served {
         self.lane(name, settings, None, Told::default())
     }
 
     /// A lane whose checkpoint says that its sink stands where the stream starts.
-    fn lane(
+    pub(super) fn lane(
         &mut self,
         name: &str,
         settings: LaneSettings,
@@ -190,19 +198,19 @@ impl Bench {
         Served { sink, status: status_out, task }
     }
 
-    fn fan_out(&mut self) -> FanOut {
+    pub(super) fn fan_out(&mut self) -> FanOut {
         FanOut::new(std::mem::take(&mut self.senders))
     }
 }
 
-fn settings() -> LaneSettings {
+pub(super) fn settings() -> LaneSettings {
     let mut settings = LaneSettings::default();
     settings.retry.max = Duration::from_secs(1);
     settings
 }
 
 /// Let every task run until it waits for something.
-async fn settle() {
+pub(super) async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
 

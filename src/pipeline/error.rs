@@ -61,6 +61,12 @@ pub enum PipelineError {
         /// In what way it is behind.
         why: String,
     },
+    /// Changes are to be given before they commit, and no sink takes such.
+    #[error(
+        "no sink takes changes that have not committed: let one declare it \
+         (Sink::takes_uncommitted), or leave Source::streamed_delivery at held"
+    )]
+    NoEarlySink,
     /// The end was asked for, and sinks did not prove in time what they had been given.
     #[error("{} had not proven everything when draining ended", list(.sinks))]
     NotDrained {

@@ -31,7 +31,7 @@ use crate::name::SinkName;
 use crate::recording::Replay;
 use crate::shutdown::Shutdown;
 use crate::sink::{BoxSink, Sink};
-use crate::stream::Source;
+use crate::stream::{Source, StreamedDelivery};
 use crate::{Error, ErrorKind, Result};
 
 pub use error::PipelineError;
@@ -257,6 +257,7 @@ impl Pipeline {
     /// Dropping the future aborts: what is unproven comes again in the next run.
     pub async fn run(self, shutdown: Shutdown) -> Result<()> {
         self.check()?;
+        self.check_early()?;
         run::run(self, shutdown).await
     }
 
@@ -290,5 +291,13 @@ impl Pipeline {
             _ => return Ok(()),
         };
         Err(Error::permanent(ErrorKind::Config, error))
+    }
+
+    fn check_early(&self) -> Result<()> {
+        let takes = |member: &Member| member.sink.takes_uncommitted();
+        if self.source.streamed_delivery == StreamedDelivery::Held || self.sinks.iter().any(takes) {
+            return Ok(());
+        }
+        Err(Error::permanent(ErrorKind::Config, PipelineError::NoEarlySink))
     }
 }

@@ -24,7 +24,7 @@ use crate::name::SinkName;
 use crate::recording::Replay;
 use crate::shutdown::Shutdown;
 use crate::state_dir::StateDir;
-use crate::stream::{ReplicationStream, Source, StreamStartPoint};
+use crate::stream::{EarlyConsumer, ReplicationStream, Source, StreamStartPoint};
 use crate::{Error, ErrorKind, Result};
 
 /// How long the last save may take once the lanes have ended.
@@ -117,9 +117,9 @@ fn start_point(
         reached = Some((identity, furthest.unwrap_or(saved.confirmed).max(saved.confirmed)));
     }
     let versions = checkpointer.saved().map(|saved| saved.relations.clone()).unwrap_or_default();
-    let (budget, runtime) = (budget.clone(), thread.handle());
+    let (budget, runtime, early) = (budget.clone(), thread.handle(), EarlyConsumer::Lanes);
     let applied = checkpointer.saved().and_then(|saved| applied_before(saved, sinks, rule));
-    Ok(StreamStartPoint { confirmed, applied, reached, versions, budget, runtime })
+    Ok(StreamStartPoint { confirmed, applied, reached, versions, budget, runtime, early })
 }
 
 /// What a quorum of `sinks` had proven by what was saved.

@@ -91,7 +91,7 @@ impl Seat {
         house: &House<'_>,
     ) -> (Self, LaneSender, impl Future<Output = (SinkName, LaneResult)> + Send + use<>) {
         let Member { name, required, settings, on_lag, format, sink } = member;
-        let is_new = entry.is_none();
+        let (is_new, takes_early) = (entry.is_none(), sink.takes_uncommitted());
         let entry = entry.unwrap_or(SinkProgress { cursor: house.start, data_end: None });
         let (status, status_out) =
             watch::channel(LaneStatus { placed: !is_new, ..LaneStatus::at(entry) });
@@ -117,6 +117,7 @@ impl Seat {
         };
         let end = LaneEnd { parcels: parcels_in, gauge, status: status_out.clone() };
         let sender = LaneSender::new((name.clone(), required), course, end, house.start);
+        let sender = sender.taking_early(takes_early);
         let (leave, left) = oneshot::channel();
         let task = serve(name.clone(), lane, left, status.clone());
         let member = LedgerMember { name, required, status: status_out };

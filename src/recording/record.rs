@@ -13,7 +13,9 @@ use crate::budget::Budget;
 use crate::event::{Batch, Event, RelationVersions};
 use crate::journal::{JournalPosition, JournalWriter, Opening};
 use crate::lsn::Lsn;
-use crate::stream::{Confirmer, ReplicationStream, Source, StreamStartPoint};
+use crate::stream::{
+    Confirmer, EarlyConsumer, ReplicationStream, Source, StreamStartPoint, StreamedDelivery,
+};
 
 /// Bytes in flight.
 const BUDGET_BYTES: usize = 64 * 1024 * 1024;
@@ -88,8 +90,11 @@ impl Recorder {
             versions: RelationVersions::default(),
             budget: Budget::new(BUDGET_BYTES),
             runtime: Handle::current(),
+            early: EarlyConsumer::Stream,
         };
-        let stream = ReplicationStream::start(source.tapped(), start).await?;
+        // What has not committed is in no recording.
+        let source = source.tapped().streamed_delivery(StreamedDelivery::Held);
+        let stream = ReplicationStream::start(source, start).await?;
         let keeper = Keeper::start(writer, stream.handed_out());
         Ok(Self { stream, keeper, directory: directory.to_owned(), torn_bytes, left: None })
     }

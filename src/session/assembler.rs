@@ -250,9 +250,8 @@ impl Assembler {
         }
         self.not_overdue(commit_lsn)?;
         let skip_through = match self.before.partial {
-            _ if commit_lsn < self.before.end => u64::MAX,
+            _ if self.has_had(commit_lsn) => u64::MAX,
             Some((partial, index)) if partial == commit_lsn => index,
-            Some((partial, _)) if commit_lsn < partial => u64::MAX,
             _ => 0,
         };
         let head = TransactionHead { xid, commit_lsn, commit_time, origin: None, end: None };
@@ -277,6 +276,12 @@ impl Assembler {
             head,
         });
         Ok(())
+    }
+
+    /// Whether all of the transaction with this commit LSN was handed out before.
+    pub fn has_had(&self, commit_lsn: Lsn) -> bool {
+        let partial = self.before.partial;
+        commit_lsn < self.before.end || partial.is_some_and(|(partial, _)| commit_lsn < partial)
     }
 
     fn origin(&mut self, name: &str) -> Result<(), DecodeError> {

@@ -99,6 +99,7 @@ fn lines(batch: &Batch) -> Vec<String> {
         Event::Message(message) => format!("message {:?}", message.position()),
         Event::Truncate(_) => "truncate".to_owned(),
         Event::SchemaChange(change) => format!("schema {:?}", change.before()),
+        Event::Early(_) | Event::Abort(_) => panic!("nobody asked for it"),
     };
     batch.events().map(line).collect()
 }

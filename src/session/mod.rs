@@ -19,6 +19,7 @@
 mod assembler;
 mod catalogued;
 mod closing;
+mod early;
 mod open;
 mod pace;
 mod relations;
@@ -37,13 +38,14 @@ use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame
 use crate::wire::{DecodeError, Reader, ServerError};
 
 pub use assembler::{Assembler, AssemblerOptions, HandedOut};
+pub use early::EarlyAssembler;
 pub use pace::{
     Backlog, GATHER, GATHER_BYTES, LINGER, PAUSE, Pace, RECEIVE_BUFFER_BYTES, ROUND_TRIP_MAX, Read,
     Turn,
 };
 pub use relations::VersionsMet;
 pub use status::{Feedback, Intervals, Now, Progress};
-pub use streamed::{Kept, PreparedTransaction, Step, Streamed, Unheld};
+pub use streamed::{EarlyStep, Kept, PreparedTransaction, Step, Streamed, Unheld};
 pub use unwanted::Beginning;
 
 /// The most bytes of rows that the answer to one command may have.

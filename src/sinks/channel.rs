@@ -18,6 +18,7 @@ use crate::sink::{OpenContext, Resume, Sink, SinkError, SinkErrorKind};
 pub struct ChannelSink {
     deliveries: mpsc::Sender<Delivery>,
     shared: Arc<Shared>,
+    takes_uncommitted: bool,
 }
 
 /// Takes what a [`ChannelSink`] was given.
@@ -93,7 +94,15 @@ impl ChannelSink {
         let (sender, deliveries) = mpsc::channel(capacity);
         let shared = Arc::<Shared>::default();
         let receiver = Receiver { deliveries, shared: Arc::clone(&shared) };
-        (Self { deliveries: sender, shared }, receiver)
+        (Self { deliveries: sender, shared, takes_uncommitted: false }, receiver)
+    }
+
+    /// Whether the receiver takes changes of transactions that have not committed. Off by default.
+    ///
+    /// Their batches are to be acknowledged as any other, which proves nothing of them.
+    pub fn take_uncommitted(mut self, takes: bool) -> Self {
+        self.takes_uncommitted = takes;
+        self
     }
 }
 
@@ -239,6 +248,10 @@ impl Sink for ChannelSink {
 
     fn settled(&mut self) -> Option<Lsn> {
         self.shared.window().settled
+    }
+
+    fn takes_uncommitted(&self) -> bool {
+        self.takes_uncommitted
     }
 }
 

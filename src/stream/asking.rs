@@ -71,7 +71,7 @@ impl ReplicationStream {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let State::Streaming(live) = state else { return };
         let sql = Arc::clone(&live.connection.sql);
-        let relations = live.assembler.undescribed().to_vec();
+        let relations = live.undescribed().to_vec();
         let answer = answered("describe its tables", async move {
             Ok(catalog::look_up(&sql, &relations).await?)
         });

@@ -48,6 +48,9 @@ pub enum StreamError {
     /// Prepared transactions are asked for, and there is no place for them.
     #[error("there is no directory to keep prepared transactions in")]
     NoPlaceForPrepared,
+    /// Changes are to be given before they commit, and the server is not to send them then.
+    #[error("changes cannot be given before they commit while streaming is off")]
+    EarlyUnstreamed,
     /// The slot was invalidated.
     #[error("replication slot \"{slot}\" is lost: {reason}; confirmed {}, {missed_bytes} bytes of \
              log are missed", shown(.confirmed))]
@@ -213,7 +216,9 @@ impl StreamError {
                 ErrorKind::ServerConfig
             }
             Self::SlotMissing { .. } | Self::SlotWrong { .. } => ErrorKind::SlotMissing,
-            Self::SlotTwoPhase { .. } | Self::NoPlaceForPrepared => ErrorKind::Config,
+            Self::SlotTwoPhase { .. } | Self::NoPlaceForPrepared | Self::EarlyUnstreamed => {
+                ErrorKind::Config
+            }
             Self::SlotLost { .. } => ErrorKind::SlotLost,
             Self::SlotActive { .. } | Self::SlotWaits { .. } => ErrorKind::SlotInUse,
             Self::PublicationMissing { .. } => ErrorKind::PublicationMissing,
@@ -246,6 +251,7 @@ impl StreamError {
                 "set two_phase = true in [source], or name another slot".to_owned()
             }
             Self::NoPlaceForPrepared => "name one with Source::prepared".to_owned(),
+            Self::EarlyUnstreamed => "leave Source::streaming at auto".to_owned(),
             Self::SlotLost { slot, .. } => format!(
                 "SELECT pg_drop_replication_slot('{slot}'); give the sinks a new copy of the \
                  tables, remove the state directory and start again; raise max_slot_wal_keep_size"

@@ -17,14 +17,14 @@ use tokio::sync::watch;
 use super::confirmer::Shared;
 use super::prepared::{PreparedTransactions, Unsealed};
 use super::prepared_error::PreparedError;
-use super::source::Source;
+use super::source::{Source, StreamedDelivery};
 use super::spill::{Spill, SpillError, SpillSettings};
 use crate::budget::Budget;
 use crate::event::{Chunk, Lease};
 use crate::journal::SegmentReader;
 use crate::lsn::Lsn;
 use crate::net::Streaming;
-use crate::session::{Kept, Progress, Step, Streamed, Unheld};
+use crate::session::{EarlyStep, Kept, Progress, Step, Streamed, Unheld};
 use crate::wire::DecodeError;
 
 /// What is held in memory may take this part of the budget.
@@ -79,6 +79,15 @@ enum Outcome {
     Recalled(Option<(Vec<u8>, Lease)>),
 }
 
+/// What comes out of the hold.
+#[derive(Debug)]
+pub(super) enum Out {
+    /// Frames to assemble, which are of protocol 1.
+    Frames(Chunk),
+    /// What to show of a transaction that has not committed.
+    Early(EarlyStep),
+}
+
 /// Why streamed or prepared transactions cannot be held.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HoldError {
@@ -114,7 +123,11 @@ pub(super) fn hold_of(
     let prepared = prepared.map(PreparedTransactions::for_connection);
     (streaming != Streaming::Off || prepared.is_some()).then(|| {
         let (budget, progress) = (shared.budget.clone(), shared.progress.subscribe());
-        Hold::new(budget, Store::new(spill, prepared), progress)
+        let mut hold = Hold::new(budget, Store::new(spill, prepared), progress);
+        if source.streamed_delivery == StreamedDelivery::Early {
+            hold.streamed.show_early();
+        }
+        hold
     })
 }
 
@@ -145,8 +158,8 @@ impl Hold {
         self.streamed.push(chunk);
     }
 
-    /// The next frames to assemble, which are of protocol 1; `None` when more input is wanted.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Chunk>, HoldError>> {
+    /// What comes next; `None` when more input is wanted.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Out>, HoldError>> {
         loop {
             if let Some(work) = &mut self.work {
                 let done = ready!(work.as_mut().poll(cx));
@@ -166,7 +179,8 @@ impl Hold {
             let budget = &self.budget;
             match self.streamed.poll(|bytes| budget.charge(bytes))? {
                 None => return Poll::Ready(Ok(None)),
-                Some(Step::Assemble(chunk)) => return Poll::Ready(Ok(Some(chunk))),
+                Some(Step::Assemble(chunk)) => return Poll::Ready(Ok(Some(Out::Frames(chunk)))),
+                Some(Step::Early(step)) => return Poll::Ready(Ok(Some(Out::Early(step)))),
                 Some(Step::GiveUp(unheld)) => return Poll::Ready(Err(unheld.into())),
                 Some(Step::Lost { gid, end_lsn }) => {
                     let lost = PreparedError::Lost { gid, end_lsn, cause: None };

@@ -11,13 +11,15 @@ use tokio::time::{Instant, Sleep};
 use super::confirmer::Shared;
 use super::connection::Connection;
 use super::error::StreamError;
-use super::hold::{Hold, HoldError, hold_of};
-use super::source::{Source, WireFormat};
+use super::hold::{Hold, HoldError, Out, hold_of};
+use super::source::{Source, StreamedDelivery, WireFormat};
 use super::tap::{Tap, Tapped};
 use crate::budget::MakingRoom;
-use crate::event::{Batch, CatalogEntry, Chunk};
+use crate::event::{Batch, CatalogEntry, Chunk, Relation};
 use crate::net::{DriverError, Feed, Format, Streaming};
-use crate::session::{Assembler, AssemblerOptions, HandedOut, SessionError};
+use crate::session::{
+    Assembler, AssemblerOptions, EarlyAssembler, EarlyStep, HandedOut, SessionError,
+};
 use crate::wire::{DecodeError, SqlState};
 use crate::{Error, ErrorKind};
 
@@ -29,8 +31,10 @@ const REST_MAX: usize = 2;
 pub(super) struct Live {
     pub(super) connection: Connection,
     pub(super) assembler: Assembler,
+    /// Makes batches of what has not committed, for those who take it.
+    early: Option<EarlyAssembler>,
     /// What a full batch left of its frames, and what has come out of the hold since.
-    rest: VecDeque<Chunk>,
+    rest: VecDeque<Out>,
     /// Memory for what is made of frames.
     room: MakingRoom,
     /// Where streamed transactions wait for their commit; none when nothing is streamed.
@@ -61,12 +65,23 @@ pub(super) enum Next {
 enum Input {
     /// Frames to assemble.
     Frames(Chunk),
+    /// What to show of a transaction that has not committed.
+    Early(EarlyStep),
     /// As [`Feed::ChangeFollows`].
     ChangeFollows,
     /// As [`Feed::PublicationInDoubt`].
     PublicationInDoubt,
     /// Nothing more will come.
     Ended,
+}
+
+impl From<Out> for Input {
+    fn from(out: Out) -> Self {
+        match out {
+            Out::Frames(chunk) => Self::Frames(chunk),
+            Out::Early(step) => Self::Early(step),
+        }
+    }
 }
 
 /// When idle progress was handed out last, and how long to leave between.
@@ -99,10 +114,12 @@ impl Live {
         let versions = shared.history().at(connection.start);
         let lineage = Arc::clone(&connection.lineage);
         let room = MakingRoom::new(connection.budget.clone(), source.batch_bytes);
+        let early = (source.streamed_delivery == StreamedDelivery::Early)
+            .then(|| EarlyAssembler::new(Arc::clone(&lineage), options.clone()));
         let assembler = Assembler::new(lineage, handed, options).knowing(&versions);
         let assembler = assembler.bounded(room.bytes());
         let (rest, in_doubt, idle_at) = (VecDeque::new(), false, None);
-        Box::new(Self { connection, assembler, rest, room, hold, tap, in_doubt, idle_at })
+        Box::new(Self { connection, assembler, early, rest, room, hold, tap, in_doubt, idle_at })
     }
 
     /// What was taken from the assembler is handed out; how far that reaches. The versions of
@@ -146,7 +163,9 @@ impl Live {
         if self.assembler.is_empty() {
             self.room.rest();
         }
-        if self.may_change_format(source) && self.assembler.undecodable().is_some() {
+        let early = || self.early.as_ref().and_then(EarlyAssembler::undecodable);
+        let undecodable = || self.assembler.undecodable().or_else(early);
+        if self.may_change_format(source) && undecodable().is_some() {
             return Poll::Ready(Next::Text);
         }
         if let Some(next) = self.batch() {
@@ -179,14 +198,24 @@ impl Live {
     /// Let what is held go to the disk while there is no room to assemble anything.
     fn make_room(&mut self, cx: &mut Context<'_>) -> Result<(), HoldError> {
         let hold = self.hold.as_mut().filter(|_| self.rest.len() < REST_MAX);
-        if let Some(Poll::Ready(chunk)) = hold.map(|hold| hold.poll(cx)) {
-            self.rest.extend(chunk?);
+        if let Some(Poll::Ready(out)) = hold.map(|hold| hold.poll(cx)) {
+            self.rest.extend(out?);
         }
         Ok(())
     }
 
     /// What the events at hand make, if there are any.
+    ///
+    /// What has not committed goes first: its Commit may be among the rest.
     fn batch(&mut self) -> Option<Next> {
+        if let Some(early) = self.early.as_mut().filter(|early| early.has_events()) {
+            if !early.undescribed().is_empty() {
+                return Some(Next::Undescribed);
+            }
+            let budget = &self.connection.budget;
+            let end = self.assembler.handed_out().end;
+            return early.take(end, |bytes| budget.charge(bytes)).map(Next::Batch);
+        }
         if !self.assembler.has_events() {
             return None;
         }
@@ -209,6 +238,7 @@ impl Live {
     fn wants_more(&self, source: &Source) -> bool {
         let assembler = &self.assembler;
         !assembler.is_full()
+            && self.early_bytes() < source.batch_bytes
             && (assembler.pending_bytes() < source.batch_bytes || !assembler.has_events())
     }
 
@@ -218,16 +248,22 @@ impl Live {
             Input::Frames(mut chunk) => {
                 if let Some(rest) = self.assembler.push(chunk.clone())? {
                     chunk.bytes.truncate(chunk.bytes.len() - rest.bytes.len());
-                    self.rest.push_front(rest);
+                    self.rest.push_front(Out::Frames(rest));
                 }
                 if let Some(tap) = &mut self.tap {
                     tap.push(&chunk);
                 }
                 self.tap.as_ref().is_some_and(|tap| tap.bytes() >= source.batch_bytes)
             }
+            Input::Early(step) => {
+                if let Some(early) = &mut self.early {
+                    early.take_in(step, |commit_lsn| self.assembler.has_had(commit_lsn))?;
+                }
+                false
+            }
             Input::ChangeFollows => {
                 self.assembler.change_follows();
-                self.assembler.has_events() || self.has_tapped()
+                self.assembler.has_events() || self.has_tapped() || self.early_bytes() > 0
             }
             Input::PublicationInDoubt => {
                 self.in_doubt = true;
@@ -237,8 +273,19 @@ impl Live {
         })
     }
 
+    /// The tables that the catalogue is to be asked about before rows of theirs are handed out.
+    pub(super) fn undescribed(&self) -> &[Arc<Relation>] {
+        match self.early.as_ref().map(EarlyAssembler::undescribed) {
+            Some(relations) if !relations.is_empty() => relations,
+            _ => self.assembler.undescribed(),
+        }
+    }
+
     /// What the catalogue says of the tables that were asked about.
     pub(super) fn catalogued(&mut self, entries: Vec<CatalogEntry>) {
+        if let Some(early) = self.early.as_mut().filter(|early| !early.undescribed().is_empty()) {
+            return early.catalogued(entries);
+        }
         if let Some(tap) = &mut self.tap {
             let asked = self.assembler.undescribed().iter().map(|relation| relation.oid);
             tap.answered(asked.zip(entries.iter().cloned()));
@@ -256,14 +303,14 @@ impl Live {
     /// What comes next: what a full batch left, then out of the hold as long as that has something
     /// to do, then off the wire.
     fn poll_input(&mut self, cx: &mut Context<'_>) -> Poll<Result<Input, HoldError>> {
-        if let Some(chunk) = self.rest.pop_front() {
-            return Poll::Ready(Ok(Input::Frames(chunk)));
+        if let Some(out) = self.rest.pop_front() {
+            return Poll::Ready(Ok(out.into()));
         }
         loop {
             if let Some(hold) = &mut self.hold
-                && let Some(chunk) = ready!(hold.poll(cx))?
+                && let Some(out) = ready!(hold.poll(cx))?
             {
-                return Poll::Ready(Ok(Input::Frames(chunk)));
+                return Poll::Ready(Ok(out.into()));
             }
             let feed = ready!(self.connection.feed.poll_recv(cx));
             return Poll::Ready(Ok(match (feed, &mut self.hold) {
@@ -277,6 +324,11 @@ impl Live {
                 (None, _) => Input::Ended,
             }));
         }
+    }
+
+    /// Bytes of frames of what has not committed and waits to be handed out.
+    fn early_bytes(&self) -> usize {
+        self.early.as_ref().map_or(0, EarlyAssembler::pending_bytes)
     }
 
     /// Whether there are frames to record.

@@ -26,6 +26,7 @@ mod asking;
 mod backoff;
 mod confirmer;
 mod connection;
+mod early;
 mod error;
 mod history;
 mod hold;
@@ -60,12 +61,14 @@ use crate::{Error, ErrorKind, Result};
 
 pub(crate) use backoff::Backoff;
 pub use confirmer::Confirmer;
+pub(crate) use early::EarlyConsumer;
 pub use error::StreamError;
 pub use prepared_error::PreparedError;
-pub use source::{Source, WireFormat};
+pub use source::{Source, StreamedDelivery, WireFormat};
 
 use confirmer::Shared;
 use connection::{Answer, Attempt, Connection};
+use early::EarlyShown;
 use live::{Idle, Live, Next, Shares};
 pub(crate) use opening::StreamStartPoint;
 use opening::{AbortOnDrop, BACKOFF_FIRST, first_connection};
@@ -117,6 +120,7 @@ pub struct ReplicationStream {
     last_idle: Option<Instant>,
     /// What is to be recorded of what was handed out.
     tapped: Vec<Tapped>,
+    early: EarlyShown,
 }
 
 #[derive(Debug)]
@@ -152,6 +156,7 @@ impl ReplicationStream {
             versions: RelationVersions::default(),
             budget,
             runtime: Handle::current(),
+            early: EarlyConsumer::Stream,
         };
         Self::start(source, start).await
     }
@@ -161,6 +166,9 @@ impl ReplicationStream {
         let source = Arc::new(source);
         let shared = Arc::new(Shared::new(start.budget.clone()));
         let streaming = source.first_streaming();
+        if source.streamed_delivery == StreamedDelivery::Early && streaming == Streaming::Off {
+            return Err(StreamError::EarlyUnstreamed.into());
+        }
         if let Some(spill) = &source.spill {
             spill.wipe().map_err(|error| Error::permanent(ErrorKind::Io, error))?;
         }
@@ -188,7 +196,9 @@ impl ReplicationStream {
         shared.timeline.store(identity.timeline.as_u32(), Ordering::Release);
         let idle_gap = IDLE_GAP.min(source.status_interval / 2);
         let shares = Shares { shared: &shared, streaming };
+        let early = EarlyShown::new(source.streamed_delivery, start.early);
         Ok(Self {
+            early,
             identity,
             created: connection.created,
             state: State::Streaming(Live::new(connection, &source, handed, shares)),
@@ -260,6 +270,7 @@ impl ReplicationStream {
         if matches!(self.state, State::Ended) {
             return;
         }
+        self.early.broke(&mut self.handed);
         self.handed = HandedOut { end: self.shared.progress.borrow().flush, partial: None };
         self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
     }
@@ -290,6 +301,9 @@ impl ReplicationStream {
             match &mut self.state {
                 State::Ended => return Poll::Ready(Ok(None)),
                 State::Waiting(sleep) => {
+                    if let Some(batch) = self.early.take_void(&self.handed) {
+                        return Poll::Ready(Ok(Some(batch)));
+                    }
                     ready!(sleep.as_mut().poll(cx));
                     let opening = self.runtime.spawn(self.attempt().open());
                     self.state = State::Connecting(AbortOnDrop(opening));
@@ -318,13 +332,19 @@ impl ReplicationStream {
                         self.handed = live.hand_out(&self.shared);
                         live.release_tapped(&mut self.tapped);
                         self.works();
-                        return Poll::Ready(Ok(Some(self.hand_out(batch))));
+                        let batch = self.hand_out(batch);
+                        // What is left may be for others alone.
+                        if batch.is_early() && batch.is_empty() {
+                            continue;
+                        }
+                        return Poll::Ready(Ok(Some(batch)));
                     }
                     Next::Idle => self.verify_idle(),
                     Next::Doubt => self.verify(None),
                     Next::Undescribed => self.describe(),
                     Next::Text => {
                         self.text = true;
+                        self.early.broke(&mut self.handed);
                         self.state = State::Waiting(Box::pin(tokio::time::sleep(Duration::ZERO)));
                     }
                     Next::Unstreamed(error) => {
@@ -353,14 +373,15 @@ impl ReplicationStream {
         self.patience.served();
     }
 
-    fn hand_out(&self, batch: Batch) -> Batch {
+    fn hand_out(&mut self, batch: Batch) -> Batch {
         self.shared.handed_out.fetch_max(batch.end().as_u64(), Ordering::Relaxed);
-        batch
+        self.early.hand_out(batch)
     }
 
     /// Try again after `error`, unless that cannot help.
     fn retry(&mut self, error: Error) -> Result<()> {
         self.state = State::Ended;
+        self.early.broke(&mut self.handed);
         if self.source.temporary && error.is_transient() {
             let (slot, last) = (self.source.slot.clone(), self.handed.end);
             return Err(StreamError::TemporaryGone { slot, last, cause: error }.into());

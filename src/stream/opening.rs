@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 use super::connection::{Attempt, Connection};
+use super::early::EarlyConsumer;
 use super::error::StreamError;
 use crate::budget::Budget;
 use crate::event::RelationVersions;
@@ -39,6 +40,8 @@ pub(crate) struct StreamStartPoint {
     pub(crate) budget: Budget,
     /// Where the wire task runs.
     pub(crate) runtime: Handle,
+    /// Who leaves out at its commit what was given early.
+    pub(crate) early: EarlyConsumer,
 }
 
 /// The first connection: what is in the way is told at once, but for a server that is starting and

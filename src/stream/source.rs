@@ -38,6 +38,31 @@ pub struct Source {
     pub(crate) two_phase: bool,
     pub(crate) prepared: Option<PathBuf>,
     pub(crate) tapped: bool,
+    pub(crate) streamed_delivery: StreamedDelivery,
+}
+
+/// When the changes of a streamed transaction are handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StreamedDelivery {
+    /// When it has committed, as if it had not been streamed.
+    #[default]
+    Held,
+    /// As they come, before anyone knows whether it commits: as [`Event::Early`], with the ids of
+    /// transaction and subtransaction, and [`Event::Abort`] for what is void. At its commit comes
+    /// the [`Event::Commit`] alone. In a pipeline it is for the sinks that
+    /// [declare it](crate::sink::Sink::takes_uncommitted); all others get it as with `Held`.
+    ///
+    /// Nothing of it moves the slot: after the stream has connected again, an open transaction is
+    /// void, which an [`Event::Abort`] says, and comes again from its first change. After a restart
+    /// it comes again without that event. What is held for the others is held all the same; once it
+    /// cannot be, streaming is off and everything comes when it has committed. The catalogue does
+    /// not know a table or type that the transaction itself has made: its rows are as the server
+    /// described them.
+    ///
+    /// [`Event::Early`]: crate::event::Event::Early
+    /// [`Event::Abort`]: crate::event::Event::Abort
+    /// [`Event::Commit`]: crate::event::Event::Commit
+    Early,
 }
 
 /// How values are sent.
@@ -97,6 +122,7 @@ impl Source {
             two_phase: false,
             prepared: None,
             tapped: false,
+            streamed_delivery: StreamedDelivery::Held,
         }
     }
 
@@ -189,6 +215,15 @@ impl Source {
         self
     }
 
+    /// When streamed transactions are handed out. [`StreamedDelivery::Held`] by default.
+    ///
+    /// With [`StreamedDelivery::Early`], [`Streaming::Auto`] is [`Streaming::On`], and
+    /// [`Streaming::Off`] is refused at the start.
+    pub fn streamed_delivery(mut self, delivery: StreamedDelivery) -> Self {
+        self.streamed_delivery = delivery;
+        self
+    }
+
     /// Put streamed transactions that do not fit the memory into `directory`, up to `bytes` in all.
     ///
     /// The directory is made when it is missing and is for this stream alone: what a process before
@@ -244,7 +279,11 @@ impl Source {
     /// Whether large transactions are streamed, as far as the settings decide it.
     pub(crate) fn first_streaming(&self) -> Streaming {
         match self.streaming {
-            Streaming::Auto if self.spill.is_some() => Streaming::On,
+            Streaming::Auto
+                if self.spill.is_some() || self.streamed_delivery == StreamedDelivery::Early =>
+            {
+                Streaming::On
+            }
             Streaming::Auto => Streaming::Off,
             streaming => streaming,
         }

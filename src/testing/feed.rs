@@ -10,7 +10,7 @@ use crate::event::{Batch, Column, Lease, Oid, Relation, ReplicaIdentity, Value};
 use crate::lineage::Lineage;
 use crate::lsn::Lsn;
 use crate::name::{ServerIdentity, SystemId, Timeline};
-use crate::session::{Assembler, AssemblerOptions, HandedOut};
+use crate::session::{Assembler, AssemblerOptions, EarlyAssembler, EarlyStep, HandedOut};
 
 /// A small source of batches.
 #[derive(Debug)]
@@ -18,6 +18,7 @@ pub struct Feed {
     /// What the next [`batch`](Self::batch) is made of.
     pub frames: Frames,
     assembler: Assembler,
+    early: EarlyAssembler,
     lineage: Arc<Lineage>,
     relation: Relation,
     described: Described,
@@ -41,6 +42,7 @@ impl Feed {
                 HandedOut { end, partial: None },
                 AssemblerOptions::everything(),
             ),
+            early: EarlyAssembler::new(Arc::clone(&lineage), AssemblerOptions::everything()),
             lineage,
             relation: table(),
             described: Described::No,
@@ -88,6 +90,36 @@ impl Feed {
     pub fn idle(&mut self, end: u64) -> &mut Self {
         self.frames.keepalive(end);
         self
+    }
+
+    /// A batch of what has not committed: an insert by `subxid` of the streamed transaction `xid`
+    /// for each note, with ids counted from 1.
+    ///
+    /// # Panics
+    /// When there is no note.
+    pub fn early(&mut self, xid: u32, subxid: u32, notes: &[&str]) -> Batch {
+        let mut frames = Frames::new();
+        frames.within(subxid).relation(&self.relation);
+        for (at, note) in notes.iter().enumerate() {
+            let id = (1 + at).to_string();
+            let row = [Value::Text(id.as_bytes()), Value::Text(note.as_bytes())];
+            frames.insert(1, self.relation.oid, &row);
+        }
+        self.show(EarlyStep::Show { xid, frames: frames.chunk() })
+    }
+
+    /// A batch that makes void what was given of `subxid`, or of all of the transaction.
+    ///
+    /// # Panics
+    /// When nothing was given of it.
+    pub fn abort(&mut self, xid: u32, subxid: u32) -> Batch {
+        self.show(EarlyStep::Aborted { xid, subxid })
+    }
+
+    fn show(&mut self, step: EarlyStep) -> Batch {
+        self.early.take_in(step, |_| false).expect("the script keeps to the protocol");
+        let end = self.assembler.handed_out().end;
+        self.early.take(end, |_| Lease::free()).expect("the script hands something out")
     }
 
     /// What was appended, as a batch.

@@ -140,10 +140,19 @@ impl Frames {
 
     /// The start of a transaction that commits `micros` microseconds after the server's epoch.
     pub fn begin_at(&mut self, commit: u64, micros: i64) -> &mut Self {
+        self.begin_with(commit, micros, XID)
+    }
+
+    /// The start of the transaction `xid`, which commits at `commit`, at the server's epoch.
+    pub fn begin_of(&mut self, xid: u32, commit: u64) -> &mut Self {
+        self.begin_with(commit, 0, xid)
+    }
+
+    fn begin_with(&mut self, commit: u64, micros: i64, xid: u32) -> &mut Self {
         let mut payload = vec![b'B'];
         payload.put_u64(commit);
         payload.put_i64(micros);
-        payload.put_u32(XID);
+        payload.put_u32(xid);
         self.frame(commit, &payload)
     }
 

@@ -5,10 +5,10 @@
 //! Column values are not copied: each becomes a [`Field`] in a vector that the caller keeps for a
 //! whole batch. A parse remembers nothing; what order messages may come in is the assembler's. The
 //! messages about streamed and prepared transactions are in [`super::streaming`]; those inside a
-//! stream carry a transaction id after their tag, which is taken off before they are read here.
+//! stream carry a transaction id after their tag ([`Message::parse_streamed`]).
 
 use super::field::{Field, tuple};
-use super::streaming::{PreparedMessage, StreamMessage};
+use super::streaming::{PreparedMessage, StreamMessage, streamed_xid};
 use super::{DecodeError, Reader};
 use crate::event::Oid;
 use crate::lsn::Lsn;
@@ -162,7 +162,34 @@ impl<'a> Message<'a> {
         fields: &mut Vec<Field>,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let message = match reader.u8("message tag")? {
+        let tag = reader.u8("message tag")?;
+        Self::body(tag, reader, base, fields)
+    }
+
+    /// The same for a message inside a stream block, with the (sub)transaction it names; `None` for
+    /// an Origin, which names none.
+    pub fn parse_streamed(
+        bytes: &'a [u8],
+        base: usize,
+        fields: &mut Vec<Field>,
+    ) -> Result<(Option<u32>, Self), DecodeError> {
+        let xid = streamed_xid(bytes)?;
+        let mut reader = Reader::new(bytes);
+        let tag = reader.u8("message tag")?;
+        if xid.is_some() {
+            reader.u32("streamed message xid")?;
+        }
+        Ok((xid, Self::body(tag, reader, base, fields)?))
+    }
+
+    #[inline]
+    fn body(
+        tag: u8,
+        mut reader: Reader<'a>,
+        base: usize,
+        fields: &mut Vec<Field>,
+    ) -> Result<Self, DecodeError> {
+        let message = match tag {
             b'I' => Self::insert(&mut reader, base, fields)?,
             b'U' => Self::update(&mut reader, base, fields)?,
             b'D' => Self::delete(&mut reader, base, fields)?,

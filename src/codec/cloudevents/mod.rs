@@ -105,7 +105,7 @@ impl EventLines for CloudEventLines {
         event: Event<'_>,
     ) -> Result<(), EncodeError> {
         let (position, transaction) = match event {
-            Event::Begin(_) | Event::Commit(_) => return Ok(()),
+            Event::Begin(_) | Event::Commit(_) | Event::Early(_) | Event::Abort(_) => return Ok(()),
             Event::SchemaChange(change) => (change.before(), Some(change.transaction())),
             Event::Change(change) => (change.position(), Some(change.transaction())),
             Event::Truncate(truncate) => (truncate.position(), Some(truncate.transaction())),
@@ -119,7 +119,7 @@ impl EventLines for CloudEventLines {
         out.extend_from_slice(&self.transaction.opening);
         out.extend_from_slice(itoa::Buffer::new().format(seq).as_bytes());
         match event {
-            Event::Begin(_) | Event::Commit(_) => {}
+            Event::Begin(_) | Event::Commit(_) | Event::Early(_) | Event::Abort(_) => {}
             Event::SchemaChange(change) => {
                 out.extend_from_slice(b":s");
                 attributes(out, "schema", &subject(change.new_relation()));

@@ -98,6 +98,7 @@ impl EventLines for DebeziumLines {
             Event::Change(change) => self.change(out, change)?,
             Event::Truncate(truncate) => self.truncate(out, truncate),
             Event::Message(message) => self.message(out, message),
+            Event::Early(_) | Event::Abort(_) => {}
         }
         Ok(())
     }

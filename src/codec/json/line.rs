@@ -9,7 +9,7 @@ use crate::codec::error::{EncodeError, EncodeFault};
 use crate::codec::place::write_lsn;
 use crate::codec::string::{write_json_str, write_json_utf8};
 use crate::codec::value::{ValueError, write_json};
-use crate::event::{Change, Message, OldRow, Row, Truncate, Value};
+use crate::event::{Change, Message, OldRow, Relation, Row, Truncate, Value};
 use crate::lsn::{Lsn, Position};
 
 /// Appends a row change. `unsent` is scratch space.
@@ -22,25 +22,44 @@ pub(super) fn change(
 ) -> Result<(), EncodeError> {
     let seq = open(out, transaction, change.position());
     out.extend_from_slice(plan.opening(change.operation()));
-    let (new, old) = (change.new_row(), change.old_row());
-    let at_fault = |(column, fault): (usize, EncodeFault)| EncodeError {
-        position: change.position(),
-        table: change.relation().to_string(),
-        column: change.relation().columns[column].name.clone(),
+    rows(out, plan, unsent, change).map_err(at_fault(change.position(), change.relation()))?;
+    close(out, transaction, change.lsn(), seq, change.is_last().into());
+    Ok(())
+}
+
+/// What is wrong with a column of the change at `position`.
+pub(super) fn at_fault(
+    position: Position,
+    relation: &Relation,
+) -> impl Fn(Faulty) -> EncodeError + '_ {
+    move |(column, fault)| EncodeError {
+        position,
+        table: relation.to_string(),
+        column: relation.columns[column].name.clone(),
         fault,
-    };
-    key(out, plan, new, old).map_err(at_fault)?;
+    }
+}
+
+/// Appends what identifies the row, the rows themselves, and what is to be said of their columns.
+pub(super) fn rows(
+    out: &mut Vec<u8>,
+    plan: &RelationPlan,
+    unsent: &mut Vec<usize>,
+    change: Change<'_>,
+) -> Result<(), Faulty> {
+    let (new, old) = (change.new_row(), change.old_row());
+    key(out, plan, new, old)?;
     out.extend_from_slice(b",\"old\":");
     match old {
         None => out.extend_from_slice(b"null"),
-        Some(OldRow::Key(row)) => old_key(out, plan, row).map_err(at_fault)?,
-        Some(OldRow::Full(row)) => whole(out, plan, row, unsent).map_err(at_fault)?,
+        Some(OldRow::Key(row)) => old_key(out, plan, row)?,
+        Some(OldRow::Full(row)) => whole(out, plan, row, unsent)?,
     }
     out.extend_from_slice(b",\"new\":");
     unsent.clear();
     match new {
         None => out.extend_from_slice(b"null"),
-        Some(row) => whole(out, plan, row, unsent).map_err(at_fault)?,
+        Some(row) => whole(out, plan, row, unsent)?,
     }
     out.extend_from_slice(b",\"unchanged\":[");
     for (nth, column) in unsent.iter().enumerate() {
@@ -51,7 +70,6 @@ pub(super) fn change(
     }
     out.push(b']');
     out.extend_from_slice(plan.types());
-    close(out, transaction, change.lsn(), seq, change.is_last().into());
     Ok(())
 }
 
@@ -64,17 +82,29 @@ pub(super) fn truncate(
 ) {
     let seq = open(out, transaction, truncate.position());
     out.extend_from_slice(plan.opening_of_truncate());
+    flags(out, truncate);
+    close(out, transaction, truncate.lsn(), seq, truncate.is_last().into());
+}
+
+/// Appends what a truncated table has in place of rows.
+pub(super) fn flags(out: &mut Vec<u8>, truncate: Truncate<'_>) {
     out.extend_from_slice(b"null,\"old\":null,\"new\":null,\"unchanged\":[],\"cascade\":");
     write_bool(out, truncate.cascade());
     out.extend_from_slice(b",\"restart_identity\":");
     write_bool(out, truncate.restart_identity());
-    close(out, transaction, truncate.lsn(), seq, truncate.is_last().into());
 }
 
 /// Appends a logical message.
 pub(super) fn message(out: &mut Vec<u8>, transaction: &TransactionText, message: Message<'_>) {
     let seq = open(out, transaction, message.position());
-    out.extend_from_slice(b"\",\"op\":\"message\",\"prefix\":");
+    out.extend_from_slice(b"\",");
+    content(out, message);
+    close(out, transaction, message.lsn(), seq, message.is_last().into());
+}
+
+/// Appends what a message is.
+pub(super) fn content(out: &mut Vec<u8>, message: Message<'_>) {
+    out.extend_from_slice(b"\"op\":\"message\",\"prefix\":");
     write_json_str(out, message.prefix());
     out.extend_from_slice(b",\"content\":");
     if write_json_utf8(out, message.content()).is_err() {
@@ -84,7 +114,6 @@ pub(super) fn message(out: &mut Vec<u8>, transaction: &TransactionText, message:
     }
     out.extend_from_slice(b",\"transactional\":");
     write_bool(out, message.is_transactional());
-    close(out, transaction, message.lsn(), seq, message.is_last().into());
 }
 
 /// Appends what every line begins with, up to its `seq`, which it answers.
@@ -131,7 +160,8 @@ impl From<bool> for Last {
     }
 }
 
-type Faulty = (usize, EncodeFault);
+/// A column, and what is wrong with it.
+pub(super) type Faulty = (usize, EncodeFault);
 
 /// Appends the row's identity: its columns as they are now, or as they were where nothing newer is
 /// known.

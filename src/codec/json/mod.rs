@@ -15,7 +15,21 @@
 //! `transactional` in place of the keys about tables; `schema` has the table's shapes in place of
 //! rows, and an id of its own kind. [`JsonLines`] keeps what it learnt of each table, nothing of a
 //! batch.
+//!
+//! What has not committed (see [`StreamedDelivery`](crate::StreamedDelivery)) has no `id`,
+//! `commit_lsn`, `seq` or `commit_time`; an `abort` makes void what came of its `subxid`, and a
+//! `commit` says that the rest came to be:
+//!
+//! ```json
+//! {"op":"insert","schema":"public","table":"orders","key":{"id":7},"old":null,"new":{"id":7},
+//!  "unchanged":[],"lsn":"0/16B3700","xid":731,"subxid":732,"ordinal":3,"origin":null,
+//!  "committed":false}
+//! {"op":"abort","xid":731,"subxid":732,"committed":false}
+//! {"op":"commit","xid":731,"commit_lsn":"0/16B3748","end_lsn":"0/16B3778",
+//!  "commit_time":"2026-11-23T22:22:05.123456+00:00","origin":null,"committed":true}
+//! ```
 
+mod early;
 mod line;
 mod plan;
 mod recall;
@@ -77,6 +91,8 @@ impl JsonLines {
 }
 
 impl EventLines for JsonLines {
+    const TAKES_UNCOMMITTED: bool = true;
+
     fn take_up(&mut self, batch: &Batch) {
         let types = &self.types;
         self.plans.take_up(batch, |relation| RelationPlan::new(relation, types));
@@ -91,7 +107,14 @@ impl EventLines for JsonLines {
         event: Event<'_>,
     ) -> Result<(), EncodeError> {
         match event {
+            Event::Commit(transaction) if transaction.was_early() => {
+                early::commit(out, transaction);
+            }
             Event::Begin(_) | Event::Commit(_) => {}
+            Event::Early(change) => {
+                early::change(out, &self.plans, &mut self.unsent, change)?;
+            }
+            Event::Abort(abort) => early::abort(out, abort),
             Event::SchemaChange(change) => {
                 self.transaction.set(lineage, change.transaction());
                 schema::schema_change(out, &self.transaction, change);

@@ -42,17 +42,8 @@ impl TransactionText {
         closing.clear();
         closing.extend_from_slice(b",\"xid\":");
         closing.extend_from_slice(itoa::Buffer::new().format(transaction.xid()).as_bytes());
-        closing.extend_from_slice(b",\"commit_time\":");
-        let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
-        if write_json(closing, &Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
-            // A time that the server's own type cannot hold.
-            closing.extend_from_slice(b"null");
-        }
-        closing.extend_from_slice(b",\"origin\":");
-        match transaction.origin() {
-            Some(origin) => write_json_str(closing, origin),
-            None => closing.extend_from_slice(b"null"),
-        }
+        commit_time(closing, transaction);
+        origin(closing, transaction.origin());
         closing.extend_from_slice(b",\"snapshot\":false}\n");
     }
 
@@ -93,5 +84,24 @@ impl TransactionText {
 
     pub(super) fn closing(&self) -> &[u8] {
         &self.closing
+    }
+}
+
+/// Appends when `transaction` committed.
+pub(super) fn commit_time(out: &mut Vec<u8>, transaction: Transaction<'_>) {
+    out.extend_from_slice(b",\"commit_time\":");
+    let micros = transaction.commit_time().as_postgres_micros().to_be_bytes();
+    if write_json(out, &Scalar::TimestampTz.into(), Value::Binary(&micros)).is_err() {
+        // A time that the server's own type cannot hold.
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends which node a transaction came from.
+pub(super) fn origin(out: &mut Vec<u8>, name: Option<&str>) {
+    out.extend_from_slice(b",\"origin\":");
+    match name {
+        Some(name) => write_json_str(out, name),
+        None => out.extend_from_slice(b"null"),
     }
 }

@@ -81,7 +81,7 @@ impl EventLines for Wal2JsonLines {
                 }
             }
             // The plugin has no word for it; every row names its columns and their types.
-            Event::SchemaChange(_) => return Ok(()),
+            Event::SchemaChange(_) | Event::Early(_) | Event::Abort(_) => return Ok(()),
             Event::Change(change) => self.change(out, change)?,
             Event::Truncate(truncate) => self.truncate(out, truncate),
             Event::Message(message) => self.message(out, message),

@@ -191,6 +191,11 @@ impl Delivery {
         self.commit.xid
     }
 
+    /// Where it committed, if there was anything to hand on.
+    pub(super) fn committed(&self) -> Option<Lsn> {
+        self.has_begun.then_some(self.commit.commit_lsn)
+    }
+
     /// Whether what it describes holds for the connection from now on.
     pub(super) fn describes_lastingly(&self) -> bool {
         self.form == Form::Streamed

@@ -23,18 +23,19 @@
 mod described;
 mod held;
 mod rewrite;
+mod step;
 mod two_phase;
 
 use std::collections::{HashMap, VecDeque};
 
 use crate::event::{Chunk, Lease};
-use crate::lsn::Lsn;
 use crate::wire::DecodeError;
 use crate::wire::copy_both::{COPY_DATA, FRAME_HEADER_BYTES, ServerMessage, frame_bytes};
 use crate::wire::pgoutput::Message;
 use crate::wire::streaming::{StreamMessage, streamed_xid};
 use described::Described;
 use held::{BLOCK_BYTES, Commit, Delivery, Held};
+pub use step::{EarlyStep, Step, Unheld};
 pub use two_phase::{Kept, PreparedTransaction};
 use two_phase::{Sealing, TwoPhase};
 
@@ -59,6 +60,8 @@ pub struct Streamed {
     /// One that is being made durable.
     sealing: Option<Sealing>,
     stray_aborts: u64,
+    /// Whether blocks are shown as they come.
+    shows_early: bool,
 }
 
 /// Where the next frame lies.
@@ -69,75 +72,6 @@ enum Place {
     Inside(u32),
     /// Between Begin Prepare and Prepare.
     Preparing,
-}
-
-/// What is to be done next.
-#[derive(Debug)]
-pub enum Step {
-    /// Assemble these frames, which are of protocol 1.
-    Assemble(Chunk),
-    /// Keep these frames of transaction `xid`, after those kept before.
-    Spill {
-        /// The top-level transaction.
-        xid: u32,
-        /// Whole frames, in order.
-        frames: Vec<Chunk>,
-    },
-    /// Give the next frames kept of this transaction back through [`Streamed::recalled`].
-    Recall {
-        /// The top-level transaction.
-        xid: u32,
-    },
-    /// Nothing that was kept of this transaction is needed any more.
-    Forget {
-        /// The top-level transaction.
-        xid: u32,
-    },
-    /// Nothing more can be held: read again without streaming.
-    GiveUp(Unheld),
-    /// Keep these frames of a transaction that is being prepared, after those kept before. What was
-    /// kept of one that was never sealed is not wanted.
-    Keep {
-        /// The transaction.
-        xid: u32,
-        /// Whole frames of protocol 1, in order.
-        frames: Vec<Chunk>,
-    },
-    /// All of it was kept: make it durable, instead of what was kept under its id before, and only
-    /// then go on.
-    Seal(PreparedTransaction),
-    /// It commits: give the next frames kept of it back through [`Streamed::recalled`]. It is to be
-    /// kept until everything up to `end_lsn` is confirmed.
-    Restore {
-        /// The transaction.
-        xid: u32,
-        /// The first byte after its commit record.
-        end_lsn: Lsn,
-    },
-    /// It was rolled back: nothing that was kept of it is needed any more.
-    Discard {
-        /// The transaction.
-        xid: u32,
-    },
-    /// It commits, and nothing of it was kept: its changes cannot be had any more.
-    Lost {
-        /// Its name.
-        gid: String,
-        /// The first byte after its commit record.
-        end_lsn: Lsn,
-    },
-}
-
-/// Why streamed transactions cannot be held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Unheld {
-    /// More is held than may be, and nothing of it can be put elsewhere.
-    #[error("open transactions take more than their share of the memory")]
-    Memory,
-    /// A subtransaction of a transaction with logical messages was rolled back. The server says of
-    /// a message only which top-level transaction it is of, so that it may be rolled back or not.
-    #[error("a streamed message cannot be told from one of a subtransaction that was rolled back")]
-    Message,
 }
 
 /// What a run of frames in a stream block ends at.
@@ -161,7 +95,13 @@ impl Streamed {
             two_phase: None,
             sealing: None,
             stray_aborts: 0,
+            shows_early: false,
         }
+    }
+
+    /// Show what is held as it comes too, by [`Step::Early`].
+    pub fn show_early(&mut self) {
+        self.shows_early = true;
     }
 
     /// Expect transactions to be sent when they are prepared; these `kept` ones were before.
@@ -260,7 +200,15 @@ impl Streamed {
     ) -> Result<Option<Step>, DecodeError> {
         if self.place != Place::Outside {
             let (end, until) = match self.place {
-                Place::Inside(xid) => self.hold(xid, &chunk.bytes[at..], lend)?,
+                Place::Inside(xid) => {
+                    let (end, until) = self.hold(xid, &chunk.bytes[at..], lend)?;
+                    let frames = || {
+                        let (bytes, lease) = (chunk.bytes.slice(at..at + end), chunk.lease.clone());
+                        Chunk { bytes, lease }
+                    };
+                    self.show(|| EarlyStep::Show { xid, frames: frames() });
+                    (end, until)
+                }
                 _ => self.prepare(&chunk.bytes[at..], lend)?,
             };
             match until {
@@ -382,7 +330,15 @@ impl Streamed {
         Ok(())
     }
 
+    /// Tell those who take what has not committed.
+    fn show(&mut self, step: impl FnOnce() -> EarlyStep) {
+        if self.shows_early {
+            self.ready.push_back(Step::Early(step()));
+        }
+    }
+
     fn abort(&mut self, xid: u32, subxid: u32) {
+        self.show(|| EarlyStep::Aborted { xid, subxid });
         if xid == subxid {
             match self.held.remove(&xid) {
                 Some(held) if held.is_spilled() => self.ready.push_back(Step::Forget { xid }),
@@ -423,9 +379,14 @@ impl Streamed {
             let lease = Lease::free();
             self.ready.push_back(Step::Assemble(Chunk { bytes, lease }));
         }
+        let xid = delivery.xid();
         if delivery.is_spilled() {
-            self.ready.push_back(Step::Forget { xid: delivery.xid() });
+            self.ready.push_back(Step::Forget { xid });
         }
+        self.show(|| match delivery.committed() {
+            Some(commit_lsn) => EarlyStep::Committed { xid, commit_lsn },
+            None => EarlyStep::Aborted { xid, subxid: xid },
+        });
         self.forget_descriptions();
     }
 
@@ -479,6 +440,8 @@ fn each_frame(
     Ok(())
 }
 
+#[cfg(test)]
+mod early_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -14,7 +14,7 @@ use bytes::BytesMut;
 use super::described::{Described, described_oid};
 use super::held::{Commit, Delivery, Held};
 use super::rewrite::log_read_to;
-use super::{Place, Step, Streamed, Until, frame};
+use super::{EarlyStep, Place, Step, Streamed, Until, frame};
 use crate::event::{Chunk, Lease};
 use crate::lsn::Lsn;
 use crate::wire::DecodeError;
@@ -125,7 +125,9 @@ impl Streamed {
                 if two_phase.kept.remove(&xid).is_some() {
                     self.ready.push_back(Step::Discard { xid });
                 }
-                self.drop_blocks(xid);
+                if !self.drop_blocks(xid) {
+                    self.show(|| EarlyStep::Aborted { xid, subxid: xid });
+                }
                 self.ready.push_back(read_to(end_lsn));
             }
         }
@@ -154,6 +156,10 @@ impl Streamed {
             self.ready.push_back(Step::Forget { xid });
         }
         self.forget_descriptions();
+        if held.is_some() {
+            // They may be a part of it alone.
+            self.show(|| EarlyStep::Aborted { xid, subxid: xid });
+        }
         held.is_some()
     }
 

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::tests::{ALL, Connection, TINY, Told, change, insert, of_any_xid, table, told};
 use super::*;
 use crate::event::Oid;
+use crate::lsn::Lsn;
 use crate::testing::Frames;
 
 fn fresh() -> Connection {
