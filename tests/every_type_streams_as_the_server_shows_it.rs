@@ -20,7 +20,8 @@ use crate::json_of_every_common_type_equals_to_jsonb::TYPES;
 use crate::json_of_every_common_type_equals_to_jsonb::literals::{array_literals, scalar_literals};
 use crate::json_of_every_common_type_equals_to_jsonb::others::{self, OTHERS, Other};
 use crate::support::{Primary, Server, count, every_major, seed, skip};
-use more::{EXTENSIONS, MORE, TEXT_ONLY};
+pub(crate) use more::TEXT_ONLY;
+use more::{EXTENSIONS, MORE};
 
 /// As walcast pins them, so that both see the same text.
 const SESSION: &str = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO, YMD'; \
@@ -73,14 +74,14 @@ async fn connect(primary: &Primary, publication: &str, format: WireFormat) -> Re
 }
 
 /// A table `t0`, `t1` … for each type: values of it in `x`, arrays of them in `a`.
-struct Tables {
-    types: Vec<(&'static str, Option<&'static Other>)>,
+pub(crate) struct Tables {
+    pub(crate) types: Vec<(&'static str, Option<&'static Other>)>,
     /// The extensions that are there.
     extensions: BTreeSet<&'static str>,
 }
 
 impl Tables {
-    async fn made(client: &Client) -> Tables {
+    pub(crate) async fn made(client: &Client) -> Tables {
         client.batch_execute(others::DEFINED).await.unwrap();
         client.batch_execute("create table done(n int primary key)").await.unwrap();
         client.batch_execute(more::DEFINED).await.unwrap();
@@ -119,7 +120,7 @@ impl Tables {
         Tables { types, extensions }
     }
 
-    async fn fill(&self, client: &Client, major: u32, rng: &mut StdRng) {
+    pub(crate) async fn fill(&self, client: &Client, major: u32, rng: &mut StdRng) {
         for (at, (sql_type, other)) in self.types.iter().enumerate() {
             if let Some(Other(_, edges, random)) = other {
                 let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();

@@ -7,9 +7,11 @@
 pub mod channel;
 pub mod file;
 pub mod null;
+pub mod postgres;
 pub mod stdout;
 
 pub use channel::ChannelSink;
 pub use file::FileSink;
 pub use null::NullSink;
+pub use postgres::PostgresSink;
 pub use stdout::WriterSink;

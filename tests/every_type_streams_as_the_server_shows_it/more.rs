@@ -161,7 +161,7 @@ pub(super) const EXTENSIONS: &[(&str, Other)] = &[
 ];
 
 /// Types whose text the binary form does not tell.
-pub(super) const TEXT_ONLY: &[&str] = &[
+pub(crate) const TEXT_ONLY: &[&str] = &[
     "money",
     "regclass",
     "regtype",

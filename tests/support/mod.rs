@@ -24,6 +24,7 @@ mod supervisor;
 mod template;
 mod tether;
 mod tmpfs;
+pub(crate) mod twins;
 mod wait;
 pub(crate) mod workload;
 
@@ -40,6 +41,7 @@ pub(crate) use server::{MissingServer, Server};
 pub(crate) use story::{Story, after, assert_same, overwrite};
 pub(crate) use tether::Tether;
 pub(crate) use tmpfs::Tmpfs;
+pub(crate) use twins::Twins;
 pub(crate) use wait::{eventually, eventually_async};
 
 /// Whether the suites run at the counts the issues name (`scripts/test --full`).

@@ -252,6 +252,11 @@ impl Primary {
         self.connect(database).await.expect("the primary takes a superuser's connection")
     }
 
+    /// [`client`](Self::client), when the server may be down.
+    pub(crate) async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
+        self.connect("postgres").await
+    }
+
     async fn connect(&self, database: &str) -> Result<Client, tokio_postgres::Error> {
         let (client, connection) = tokio_postgres::Config::new()
             .host_path(self.socket_dir())

@@ -108,9 +108,11 @@ impl Floors {
     }
 }
 
-/// What a third-party sink would see too.
+/// What a third-party sink would see too: of `net`, what `sql_connect` takes and gives.
 fn open_to_sinks(path: &str, target: &str, target_floor: u32) -> bool {
-    target_floor <= 1 || target == "sink" || path.starts_with("net::sql_connect")
+    const OF_NET: &[&str] =
+        &["net::sql_connect", "net::ConnectConfig", "net::ConnectError", "net::SqlClient"];
+    target_floor <= 1 || target == "sink" || OF_NET.contains(&path)
 }
 
 /// `word` in `text` at the start of a name: `rand::` is not in `brand::`.
