@@ -187,6 +187,42 @@ fn targets_on_this_machine_that_cannot_be_written() {
 }
 
 #[test]
+fn a_target_that_changes_cannot_be_applied_to() {
+    let (primary, target) = (Primary::start(), Primary::start());
+    primary.sql("create table t(id int primary key); create publication walcast for table t");
+    let (_directory, path) = config(&primary.url(), "");
+    let with_target = |url: &str| {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let own = text.split("[[sink]]\nname = \"replica\"").next().unwrap();
+        let sink = format!("[[sink]]\nname = \"replica\"\ntype = \"postgres\"\nurl = \"{url}\"\n");
+        std::fs::write(&path, format!("{own}{sink}")).unwrap();
+    };
+    with_target(&target.url());
+    let (said, fix) = only_error(&path);
+    assert_eq!(said, "tables: 1 of 1 are missing: public.t");
+    has(&fix, "pg_dump --schema-only");
+    target.sql("create table t(id int primary key); create role plain login");
+    assert_eq!(findings(&path, 0, "error"), []);
+    with_target(&target.url_for("plain", "", "postgres"));
+    let (said, fix) = only_error(&path);
+    assert_eq!(said, "walcast.progress: missing");
+    has(&fix, "GRANT CREATE ON DATABASE \"postgres\" TO \"plain\"");
+    let warnings = findings(&path, 7, "warning");
+    for subject in ["replication origins: ", "session_replication_role: "] {
+        assert!(warnings.iter().any(|(said, _)| said.starts_with(subject)), "{warnings:?}");
+    }
+    target.sql(
+        "grant create on database postgres to plain;
+         grant execute on function pg_replication_origin_create(text),
+            pg_replication_origin_oid(text), pg_replication_origin_session_setup,
+            pg_replication_origin_xact_setup to plain",
+    );
+    assert_eq!(findings(&path, 0, "error"), []);
+    with_target("postgres://u@127.0.0.1:1/d");
+    has(&only_error(&path).0, "target: cannot reach 127.0.0.1:1");
+}
+
+#[test]
 fn and_says_so_when_there_is_no_server_to_ask() {
     let (_directory, path) = config("postgres://u@127.0.0.1:1/d", "");
     let ended = check(&path, &[]);

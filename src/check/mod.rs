@@ -9,6 +9,7 @@ mod host;
 mod publication;
 mod server;
 mod slot;
+mod target;
 
 use std::borrow::Cow;
 
@@ -18,6 +19,7 @@ use crate::publication::PublicationTables;
 use crate::stream::{Source, WireFormat};
 
 pub use host::{check_file_target, check_state_dir};
+pub use target::check_postgres_target;
 
 /// One thing that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]

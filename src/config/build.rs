@@ -9,6 +9,7 @@ use crate::codec::EventFormat;
 use crate::fanout::{LaneSettings, Retry};
 use crate::pipeline::{Membership, Pipeline};
 use crate::sinks::file::{self, FileSink};
+use crate::sinks::postgres::PostgresSink;
 use crate::sinks::stdout::WriterSink;
 
 impl Config {
@@ -31,11 +32,16 @@ impl Config {
         }
         for sink in &self.sinks {
             let format = sink.format.clone().in_database(&database);
-            let membership = membership(sink, format.clone());
+            let mut membership = membership(sink, format.clone());
             let name = sink.name.as_str();
             pipeline = match &sink.kind {
                 SinkKind::File(file) => pipeline.member(name, file_sink(file, format), membership),
                 SinkKind::Stdout => pipeline.member(name, WriterSink::stdout(format), membership),
+                SinkKind::Postgres(postgres) => {
+                    membership.format = None;
+                    let sink = PostgresSink::new(postgres.connect.clone());
+                    pipeline.member(name, sink, membership)
+                }
             }?;
         }
         Ok(pipeline)

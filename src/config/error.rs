@@ -169,6 +169,12 @@ pub enum ProblemKind {
         /// The type that has it.
         of: &'static str,
     },
+    /// A key that means nothing for a type of sink.
+    #[error("a sink of type \"{of}\" has no use for this key; leave it out")]
+    NoUse {
+        /// The type.
+        of: &'static str,
+    },
     /// The section of another format.
     #[error("only a sink of format \"{of}\" has this section")]
     OtherFormat {

@@ -184,7 +184,7 @@ const PIPELINE: &[Key] = &[
 
 /// The words of a sink's `type`.
 pub(super) const SINK_TYPES: Shape =
-    words(&["file", "stdout"], &["webhook", "postgres", "kafka", "nats", "redis", "object_store"]);
+    words(&["file", "stdout", "postgres"], &["webhook", "kafka", "nats", "redis", "object_store"]);
 
 pub(super) const SINK: &[Key] = &[
     Key::new("name", Shape::Text, "Unique; it keys the sink's progress, so a renamed sink is a new one.")
@@ -193,6 +193,15 @@ pub(super) const SINK: &[Key] = &[
     Key::new("path", Shape::Path, "The file of a `file` sink.").like("./audit.jsonl"),
     Key::new("rotate", Shape::Section(ROTATE), "When a `file` sink starts a new file.")
         .like("bytes = \"256MiB\""),
+    Key::new("url", Shape::Secret, "The server and database of a `postgres` sink, as in [source].")
+        .like("postgres://walcast:${REPLICA_PASSWORD}@replica/shop?sslmode=verify-full"),
+    Key::new("url_file", Shape::Path, "A file that holds the URL.").like("/run/secrets/url"),
+    Key::new("password", Shape::Secret, "The password, when it is not in the URL.")
+        .like("${REPLICA_PASSWORD}"),
+    Key::new("password_file", Shape::Path, "A file that holds the password.")
+        .like("/run/secrets/password"),
+    Key::new("tls", Shape::Section(TLS), "Certificate files, besides the URL's.")
+        .like("root_cert = \"ca.pem\""),
     Key::new("format", words(&["json", "debezium", "cloudevents", "wal2json"], &[]), "How events are written.")
         .or("json"),
     Key::new("cloudevents", Shape::Section(CLOUDEVENTS), "What is to be chosen about the format `cloudevents`.")

@@ -7,6 +7,7 @@
 //! connects to a server, opens a sink, or knows what a setting will be used for.
 
 mod build;
+mod connect;
 mod error;
 mod format;
 mod keys;
@@ -28,7 +29,9 @@ use toml::de::DeTable;
 pub use error::{ConfigError, Problem, ProblemKind, SyntaxMessage};
 pub use pipeline::PipelineConfig;
 pub use schema::json_schema;
-pub use sink::{BatchConfig, FileConfig, RetryConfig, Rotation, SinkConfig, SinkKind};
+pub use sink::{
+    BatchConfig, FileConfig, PostgresConfig, RetryConfig, Rotation, SinkConfig, SinkKind,
+};
 pub use source::{SlotOptions, SourceConfig};
 pub use substitute::SubstituteError;
 pub use units::{ByteSize, UnitError, format_duration, parse_duration};

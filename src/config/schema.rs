@@ -74,7 +74,7 @@ mod tests {
     fn the_schema_offers_what_this_build_takes() {
         let schema = json_schema();
         let sink = &schema["properties"]["sink"]["items"]["properties"];
-        assert_eq!(sink["type"]["enum"], json!(["file", "stdout"]));
+        assert_eq!(sink["type"]["enum"], json!(["file", "stdout", "postgres"]));
         assert_eq!(sink["required"]["default"], json!(true));
         assert_eq!(sink["zone"], Value::Null);
         assert_eq!(schema["properties"]["pipeline"]["properties"]["memory"]["default"], "64MiB");

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::connect;
 use super::error::ProblemKind;
 use super::format;
 use super::reading::{Reading, Written};
@@ -14,6 +15,7 @@ use super::table::Table;
 use super::units::ByteSize;
 use crate::codec::EventFormat;
 use crate::name::SinkName;
+use crate::net::ConnectConfig;
 use crate::pipeline::OnLag;
 
 /// One sink.
@@ -45,6 +47,15 @@ pub enum SinkKind {
     File(FileConfig),
     /// The process's standard output.
     Stdout,
+    /// The tables of another PostgreSQL.
+    Postgres(Box<PostgresConfig>),
+}
+
+/// The settings of a `postgres` sink.
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// How the target is reached.
+    pub connect: ConnectConfig,
 }
 
 /// The settings of a `file` sink.
@@ -118,8 +129,7 @@ pub(super) fn read_all(reading: &Reading<'_>, root: &Table<'_>) -> Vec<SinkRead>
             }
             if same_target(sink, earlier) {
                 let line = reading.line(earlier.target_at);
-                let key = if table.has("path") { "path" } else { "type" };
-                table.report(key, ProblemKind::SharedTarget { line });
+                table.report(target_key(table), ProblemKind::SharedTarget { line });
             }
         }
     }
@@ -131,6 +141,9 @@ fn same_target(one: &SinkRead, other: &SinkRead) -> bool {
         (Some(one), Some(other)) => match (&one.kind, &other.kind) {
             (SinkKind::File(one), SinkKind::File(other)) => one.path == other.path,
             (SinkKind::Stdout, SinkKind::Stdout) => true,
+            (SinkKind::Postgres(one), SinkKind::Postgres(other)) => {
+                one.connect.display_target() == other.connect.display_target()
+            }
             _ => false,
         },
         _ => false,
@@ -145,7 +158,7 @@ fn read(table: &Table<'_>) -> SinkRead {
     }
     let name = table.has("name").then(|| table.name("name", SinkName::new)).flatten();
     let kind_word = if table.has("type") { table.word("type") } else { None };
-    if !table.has("type") || matches!(kind_word, Some("file" | "stdout")) {
+    if !table.has("type") || matches!(kind_word, Some("file" | "stdout" | "postgres")) {
         table.refuse_unknown_keys();
     }
     let kind = read_kind(table, kind_word);
@@ -182,14 +195,41 @@ fn read(table: &Table<'_>) -> SinkRead {
         label: name.as_ref().map_or("a sink", |name| name.value.as_str()).to_owned(),
         required: required.unwrap_or(true),
         outlives_lag: matches!(on_lag, Some("spool" | "detach")),
-        target_at: table.place_of(if table.has("path") { "path" } else { "type" }),
+        target_at: table.place_of(target_key(table)),
         name,
+    }
+}
+
+/// The key that says what a sink writes to.
+fn target_key(table: &Table<'_>) -> &'static str {
+    ["path", "url", "url_file"].into_iter().find(|key| table.has(key)).unwrap_or("type")
+}
+
+/// The keys that only one type has.
+const OWN_KEYS: &[(&str, &[&str])] = &[
+    ("file", &["path", "rotate"]),
+    ("postgres", &["url", "url_file", "password", "password_file", "tls"]),
+];
+
+fn refuse_keys_of_others(table: &Table<'_>, word: &str) {
+    for (of, keys) in OWN_KEYS.iter().filter(|(of, _)| *of != word) {
+        for key in keys.iter().filter(|key| table.has(key)) {
+            table.report(key, ProblemKind::OtherType { of });
+        }
+    }
+    let unused = ["format", "cloudevents", "debezium"];
+    for key in unused.into_iter().filter(|key| word == "postgres" && table.has(key)) {
+        table.report(key, ProblemKind::NoUse { of: "postgres" });
     }
 }
 
 fn read_kind(table: &Table<'_>, word: Option<&str>) -> Option<SinkKind> {
     let rotation = read_rotation(&table.section("rotate"));
-    match word? {
+    let word = word?;
+    if matches!(word, "file" | "stdout" | "postgres") {
+        refuse_keys_of_others(table, word);
+    }
+    match word {
         "file" => {
             if !table.has("path") {
                 table.report_missing("path");
@@ -198,13 +238,10 @@ fn read_kind(table: &Table<'_>, word: Option<&str>) -> Option<SinkKind> {
             let rotation = if table.has("rotate") { Some(rotation?) } else { None };
             Some(SinkKind::File(FileConfig { path: path?, rotation }))
         }
-        "stdout" => {
-            for key in ["path", "rotate"] {
-                if table.has(key) {
-                    table.report(key, ProblemKind::OtherType { of: "file" });
-                }
-            }
-            Some(SinkKind::Stdout)
+        "stdout" => Some(SinkKind::Stdout),
+        "postgres" => {
+            let connect = connect::read(table)?;
+            Some(SinkKind::Postgres(Box::new(PostgresConfig { connect })))
         }
         _ => None,
     }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::connect;
 use super::error::{ProblemKind, shown};
 use super::reading::Written;
 use super::table::Table;
@@ -75,7 +76,7 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
         table.word(only_one_choice_yet);
     }
     let two_phase = table.flag("two_phase");
-    let connect = read_connect(table);
+    let connect = connect::read(table);
     let slot = table.name("slot", SlotName::new);
     let slot_options = read_slot_options(&table.section("slot_options"));
     let publications = table.names("publication", PublicationName::new);
@@ -110,50 +111,6 @@ pub(super) fn read(table: &Table<'_>) -> Option<SourceConfig> {
             _ => Streaming::Auto,
         },
     })
-}
-
-fn read_connect(table: &Table<'_>) -> Option<ConnectConfig> {
-    let key = if table.has("url_file") { "url_file" } else { "url" };
-    if !table.has(key) {
-        table.report_missing("url");
-    }
-    let url = table.secret("url", "url_file");
-    let password = table.secret("password", "password_file");
-    let tls = table.section("tls");
-    let mut connect = match url?.expose() {
-        "" => {
-            table.report_missing("url");
-            None
-        }
-        url => match url.parse::<ConnectConfig>() {
-            Ok(connect) => Some(connect),
-            Err(error) => {
-                table.report(key, ProblemKind::Url(error));
-                None
-            }
-        },
-    };
-    if let Some(password) = password {
-        connect = connect.map(|connect| connect.password(password.expose()));
-    }
-    with_certificates(connect, &tls)
-}
-
-fn with_certificates(connect: Option<ConnectConfig>, table: &Table<'_>) -> Option<ConnectConfig> {
-    for (one, other) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
-        if table.has(one) && !table.has(other) {
-            table.report(one, ProblemKind::Needs { other });
-        }
-    }
-    let paths = ["root_cert", "client_cert", "client_key"].map(|key| table.path(key));
-    let set = [ConnectConfig::root_cert, ConnectConfig::client_cert, ConnectConfig::client_key];
-    let mut connect = connect?;
-    for (path, set) in paths.into_iter().zip(set) {
-        if let Some(path) = path {
-            connect = set(connect, path);
-        }
-    }
-    Some(connect)
 }
 
 fn read_slot_options(table: &Table<'_>) -> Option<SlotOptions> {

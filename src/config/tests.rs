@@ -396,7 +396,34 @@ fn a_sink_of_a_later_kind_is_refused_by_name() {
     let later_sink = "[[sink]]\nname = \"k\"\ntype = \"kafka\"\n";
     refused(
         &format!("{GOOD}{later_sink}"),
-        &[r#"15:1: sink.k.type: "kafka" is not in this build yet; available: "file", "stdout""#],
+        &[
+            r#"15:1: sink.k.type: "kafka" is not in this build yet; available: "file", "stdout", "postgres""#,
+        ],
+    );
+}
+
+#[test]
+fn a_postgres_sink_is_reached_as_the_source_is() {
+    let sink = |line: &str| format!("{GOOD}[[sink]]\nname = \"r\"\ntype = \"postgres\"\n{line}\n");
+    let config = parse(&sink("url = \"postgres://w:hunter2@replica/shop\"")).unwrap();
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let SinkKind::Postgres(target) = &config.sinks[1].kind else { panic!() };
+    assert_eq!(target.connect.display_target(), "w@replica:5432/shop");
+    let missing = "13:1: sink.r.url: missing; write `url = \"postgres://walcast:${REPLICA_PASSWORD}@replica/shop?sslmode=verify-full\"`";
+    refused(&sink(""), &[missing]);
+    let (url, file) = ("url = \"postgres://w@replica/shop\"", r#"only a sink of type "file""#);
+    for (line, key, of) in
+        [("path = \"x\"", "path", file), ("rotate = { age = \"1h\" }", "rotate", file)]
+    {
+        let expected = format!("17:1: sink.r.{key}: {of} has this key");
+        refused(&sink(&format!("{url}\n{line}")), &[&expected]);
+    }
+    let format =
+        "17:1: sink.r.format: a sink of type \"postgres\" has no use for this key; leave it out";
+    refused(&sink(&format!("{url}\nformat = \"json\"")), &[format]);
+    refused(
+        &with("path =", url, false),
+        &[r#"12:1: sink.audit.url: only a sink of type "postgres" has this key"#],
     );
 }
 

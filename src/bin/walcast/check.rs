@@ -3,7 +3,8 @@
 use std::io::Write;
 
 use walcast::check::{
-    Finding, Severity, check_file_target, check_server, check_source, check_state_dir,
+    Finding, Severity, check_file_target, check_postgres_target, check_server, check_source,
+    check_state_dir,
 };
 use walcast::config::{Config, SinkKind};
 use walcast::net::ConnectConfig;
@@ -41,7 +42,16 @@ pub(crate) fn run(args: Args) -> crate::Outcome {
             Target::Config(path) => {
                 let config = Config::load(path)?;
                 findings.extend(check_host(&config));
-                check_source(&config.stream_source()).await
+                let source = config.stream_source();
+                let checked = check_source(&source).await;
+                for sink in &config.sinks {
+                    if let SinkKind::Postgres(target) = &sink.kind {
+                        let name = sink.name.as_str();
+                        let found = check_postgres_target(name, &target.connect, &source).await;
+                        findings.extend(found);
+                    }
+                }
+                checked
             }
         };
         // What was found before the server could not be asked is worth showing too.

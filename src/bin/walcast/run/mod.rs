@@ -60,6 +60,10 @@ fn announce(path: &Path, config: &Config) {
             SinkKind::File(file) => {
                 tracing::info!(sink = %name, required, file = %file.path.display(), "feeds");
             }
+            SinkKind::Postgres(postgres) => {
+                let target = postgres.connect.display_target();
+                tracing::info!(sink = %name, required, target, "applies to");
+            }
             _ => tracing::info!(sink = %name, required, "feeds standard output"),
         }
     }
