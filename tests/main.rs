@@ -8,6 +8,7 @@ mod support;
 mod a_best_effort_sink_never_holds_the_others;
 mod a_changed_table_is_told_before_its_next_row;
 mod a_full_disk_loses_nothing;
+mod a_lost_commit_reply_doubles_nothing;
 mod a_promotion_is_followed_and_named;
 mod a_recording_replays_as_it_was_streamed;
 mod a_recording_takes_every_option;

@@ -37,6 +37,8 @@ const TABLES: &str = "
     create table child(id int primary key, parent int references parent);
     create table \"Odd \"\"name\"\" é\"(\"a \"\"b\"\" $1\" int primary key, \"select\" text);
     create table nothing();
+    create table swaps(id int primary key, u int unique);
+    create table moods(m mood primary key, n int);
     create table last(n int primary key)";
 
 const NAMES: &[&str] = &[
@@ -54,6 +56,8 @@ const NAMES: &[&str] = &[
     "child",
     "\"Odd \"\"name\"\" é\"",
     "nothing",
+    "swaps",
+    "moods",
     "last",
 ];
 
@@ -106,6 +110,29 @@ const STORY: &[&str] = &[
         where \"a \"\"b\"\" $1\" = 1",
     "insert into nothing default values; insert into nothing default values",
     "truncate plain; insert into plain values (1, 1, 'again')",
+    // What several changes of one row come to.
+    "begin; insert into plain values (500, 1, 'a'); update plain set n = 2 where id = 500;
+        delete from plain where id = 500; insert into plain values (500, 3, 'b');
+        update plain set note = 'c' where id = 500; commit",
+    "begin; insert into plain values (501, 1, 'a'); delete from plain where id = 501; commit",
+    "begin; delete from plain where id = 1; insert into plain values (1, 8, 'b');
+        delete from plain where id = 1; insert into plain(id) values (1); commit",
+    "begin; update plain set n = 4 where id = 500; update plain set note = null where id = 500;
+        update plain set id = 502 where id = 500; update plain set n = 5 where id = 502; commit",
+    "begin; update plain set n = 6 where id = 502; delete from plain where id = 502; commit",
+    "begin; update large set n = 7 where id = 3; update large set body = repeat('b', 9000)
+        where id = 3; update large set n = 8 where id = 3; delete from large where id = 4;
+        insert into large values (4, 1, repeat('w', 9000), repeat('o', 9000));
+        update large set n = 2 where id = 4; commit",
+    "begin; update large set other = null where id = 3; update large set n = 9; commit",
+    "begin; insert into plain values (600, 1, 'x'); truncate plain;
+        insert into plain values (600, 2, 'y'); update plain set n = 3; commit",
+    "insert into swaps values (1, 1), (2, 2), (3, null)",
+    "begin; update swaps set u = 9 where id = 1; update swaps set u = 1 where id = 2;
+        update swaps set u = 2 where id = 1; commit",
+    "begin; delete from swaps where id = 2; update swaps set u = 1 where id = 3;
+        insert into swaps values (4, 7); commit",
+    "insert into moods values ('fine', 1); update moods set n = 2; update moods set n = 3",
 ];
 
 async fn tell_and_compare(twins: &Twins, format: WireFormat) {
@@ -141,7 +168,8 @@ async fn of_tables_that_the_target_has_in_another_shape() {
     twins.both(
         "create table t(id int primary key, n int, v varchar(20), j json, day date, big text);
          create table k(a int, b text); alter table k replica identity full;
-         create table only_parent(id int primary key, note text)",
+         create table only_parent(id int primary key, note text);
+         create table watched(id int primary key, n int)",
     );
     twins.target.sql(
         "drop table t, k;
@@ -158,7 +186,12 @@ async fn of_tables_that_the_target_has_in_another_shape() {
          create function shout() returns trigger language plpgsql as
             $$ begin raise exception 'a trigger fired'; end $$;
          create trigger loud before insert or update or delete on t
-            for each row execute function shout()",
+            for each row execute function shout();
+         create table seen(n int);
+         create function see() returns trigger language plpgsql as
+            $$ begin insert into public.seen values (new.n); return new; end $$;
+         create trigger watch after update on watched for each row execute function see();
+         alter table watched enable always trigger watch",
     );
     twins.source.sql("create publication p for all tables");
     let place = Place::new();
@@ -175,7 +208,14 @@ async fn of_tables_that_the_target_has_in_another_shape() {
     twins.source.sql(
         "delete from k where ctid = (select ctid from k where a = 1 limit 1); truncate only_parent",
     );
+    // A trigger that fires on replicas sees every change.
+    twins.source.sql(
+        "begin; insert into watched values (1, 0); update watched set n = 1;
+         update watched set n = 2; commit",
+    );
     twins.finish(running).await;
+    let seen = twins.target.query_one_text("select array_agg(n) from seen");
+    assert_eq!(seen.as_deref(), Some("{1,2}"));
     let shown = "(select id, n, v, j::text::jsonb, day, big from t)";
     twins.assert_same(&[shown, "k", "only only_parent"]);
     let kept = "select count(*) from t where extra = 'kept' and made = 2";

@@ -219,11 +219,12 @@ async fn commits_carry_their_origin_and_nothing_else_moves_it() {
         let marked = "select exists (select from pg_replication_origin o, t
             where (pg_xact_commit_timestamp_origin(t.xmin)).roident = o.roident)";
         assert_eq!(twins.target.query_one_text(marked).as_deref(), Some("t"), "{major}");
-        // Applied in part, and rolled back with its session.
+        // Sent but for its COMMIT, and rolled back with its session.
         let feed = &mut Feed::after(Lsn::new(0));
         let mut sink = twins.sink();
         sink.open(&context(feed)).await.unwrap();
-        sink.write(feed.open(100, &["b", "c"]).batch()).await.unwrap();
+        let large = "b".repeat(2 * 1024 * 1024);
+        sink.write(feed.transaction(100, &[&large]).batch()).await.unwrap();
         let open = "exists (select from pg_stat_activity where state like 'idle in transaction')";
         twins.target.wait_for_sql(open, SOON).await;
         drop(sink);

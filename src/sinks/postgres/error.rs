@@ -44,12 +44,12 @@ pub enum PostgresSinkError {
         said: ServerError,
     },
     /// The target refused several transactions together; they come again one by one.
-    #[error("transactions up to {through} were refused together and are tried one by one: {said}")]
+    #[error("changes up to the commit at {through} are applied one by one, for together {why}")]
     Together {
-        /// Where the last one ends.
+        /// The commit of the last one.
         through: Lsn,
-        /// What the target said.
-        said: ServerError,
+        /// What was wrong with them.
+        why: Together,
     },
     /// An update or delete did not find the one row it is about.
     #[error(
@@ -133,6 +133,21 @@ pub enum PostgresSinkError {
     /// The sink was used without being opened.
     #[error("the sink is not open")]
     NotOpen,
+}
+
+/// Why changes could not be applied together.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Together {
+    /// The target refused them.
+    #[error("they were refused: {0}")]
+    Said(ServerError),
+    /// Some rows were not found.
+    #[error("they found {0} rows only")]
+    Found(u64),
+    /// A value could not be read to be written as another type.
+    #[error("they have a value that cannot be read")]
+    Unreadable,
 }
 
 /// The change that could not be applied.

@@ -16,10 +16,12 @@
 mod apply;
 mod describe;
 mod error;
+mod merged;
 mod outbox;
 mod parameter;
 mod plan;
 mod progress;
+mod run;
 mod session;
 mod statement;
 mod tables;
@@ -28,7 +30,7 @@ mod truncate;
 
 use std::fmt;
 
-pub use error::{FailedChange, PostgresSinkError};
+pub use error::{FailedChange, PostgresSinkError, Together};
 
 use self::apply::Applier;
 use self::progress::Claim;

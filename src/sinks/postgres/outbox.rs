@@ -12,13 +12,14 @@ use std::task::{Context, Poll, Waker};
 use tokio_postgres::Statement;
 
 use super::parameter::Parameters;
+use super::progress::Reached;
 use crate::event::Batch;
 use crate::net::SqlClient;
 
 /// No more than this may be unanswered.
 const STATEMENTS_MAX: usize = 512;
 /// Nor more than this, in bytes, but for one statement.
-const BYTES_MAX: usize = 1024 * 1024;
+const BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// See the [module](self).
 pub(super) struct Outbox {
@@ -42,12 +43,14 @@ type Answer = Pin<Box<dyn Future<Output = Result<u64, tokio_postgres::Error>> + 
 pub(super) enum Purpose {
     /// It applies the event of this number of the batch, which has to touch so many rows.
     Change { batch: Batch, event: usize, rows: Option<u64> },
+    /// It applies what many changes come to, which has to touch so many rows.
+    Run { rows: u64 },
     /// It stores the progress of the one applier there may be.
     Progress,
     /// It begins a transaction.
     Begin,
-    /// It ends one.
-    Commit,
+    /// It ends the one that reaches so far.
+    Commit(Reached),
 }
 
 /// An answer that is not what it has to be.
@@ -118,8 +121,9 @@ impl Outbox {
         let expected = match (&purpose, &answer) {
             (_, Err(_)) => false,
             (Purpose::Change { rows, .. }, Ok(found)) => rows.is_none_or(|rows| rows == *found),
+            (Purpose::Run { rows }, Ok(found)) => rows == found,
             (Purpose::Progress, Ok(found)) => *found == 1,
-            (Purpose::Begin | Purpose::Commit, Ok(_)) => true,
+            (Purpose::Begin | Purpose::Commit(_), Ok(_)) => true,
         };
         if expected { Ok(()) } else { Err(Unexpected { purpose, answer }) }
     }

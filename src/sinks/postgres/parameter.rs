@@ -55,6 +55,16 @@ impl Parameters {
         Ok(())
     }
 
+    /// A binary value that `write` appends.
+    pub(super) fn binary_of<E>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        write(&mut self.bytes)?;
+        self.close(Form::Binary);
+        Ok(())
+    }
+
     fn close(&mut self, form: Form) {
         self.slots.push(Slot { form, end: self.bytes.len() });
     }

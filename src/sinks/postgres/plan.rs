@@ -23,6 +23,19 @@ pub(super) struct Plan {
     pub(super) extra: Vec<String>,
     /// What a row is found by.
     pub(super) identity: Identity,
+    /// Which of its changes may be merged with others.
+    pub(super) merging: Merging,
+}
+
+/// Which changes of a table may be merged, to be written as what they come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Merging {
+    /// None: triggers see each of them.
+    Never,
+    /// New rows: nothing tells whether two others are of one row.
+    Inserts,
+    /// All that leave a row's key alone.
+    Rows,
 }
 
 /// What a row of the target is found by.
@@ -39,6 +52,9 @@ pub(super) enum Identity {
 pub(super) struct PlannedColumn {
     /// Its name, quoted.
     pub(super) quoted: String,
+    pub(super) type_oid: u32,
+    pub(super) type_name: String,
+    pub(super) array_type: Option<String>,
     pub(super) form: Form,
     /// The target computes it.
     pub(super) is_generated: bool,
@@ -61,6 +77,15 @@ pub(super) enum Form {
     Text,
 }
 
+/// What triggers and foreign keys do while changes are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Triggers {
+    /// Only those that are told to fire always, or on replicas.
+    Rest,
+    /// All of them.
+    Fire,
+}
+
 /// The table cannot take the rows: it lacks this column.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lacks(pub(super) String);
@@ -71,6 +96,7 @@ impl Plan {
         relation: &Relation,
         target: &TargetTable,
         types: &TypeRegistry,
+        triggers: Triggers,
     ) -> Result<Self, Lacks> {
         let mut columns = Vec::with_capacity(relation.columns.len());
         for column in &relation.columns {
@@ -83,7 +109,12 @@ impl Plan {
                 is_generated: there.is_generated,
                 is_identity_always: there.is_identity_always,
                 equality: there.equality.clone(),
-                is_exact: form == Form::AsItCame && is_exact(there.type_oid),
+                is_exact: form == Form::AsItCame
+                    && is_exact(there.type_oid)
+                    && there.is_deterministic,
+                type_oid: there.type_oid,
+                type_name: there.type_name.clone(),
+                array_type: there.array_type.clone(),
                 value_type,
             });
         }
@@ -91,13 +122,16 @@ impl Plan {
         let extra = extra.filter(|column| relation.column_index(&column.name).is_none());
         let table = name_of(relation);
         let only = if target.is_partitioned { table.clone() } else { format!("ONLY {table}") };
+        let identity = identity(relation, target);
+        let merging = merging(&columns, &identity, triggers == Triggers::Rest && !target.fires);
         Ok(Self {
             table,
             only,
             is_partitioned: target.is_partitioned,
             columns,
             extra: extra.map(|column| quote_identifier(&column.name)).collect(),
-            identity: identity(relation, target),
+            identity,
+            merging,
         })
     }
 }
@@ -116,6 +150,21 @@ fn identity(relation: &Relation, target: &TargetTable) -> Identity {
         key = places.collect::<Option<Vec<_>>>().unwrap_or_default();
     }
     if key.is_empty() { Identity::WholeRow } else { Identity::Key(key) }
+}
+
+fn merging(columns: &[PlannedColumn], identity: &Identity, rest: bool) -> Merging {
+    // A value that has to become text and cannot would stop a whole run.
+    let as_array = |column: &PlannedColumn| {
+        column.array_type.is_some() || column.value_type.has_binary_decoder()
+    };
+    let is_written = columns.iter().any(|column| !column.is_generated);
+    if !rest || !is_written || !columns.iter().all(as_array) {
+        return Merging::Never;
+    }
+    match identity {
+        Identity::Key(key) if key.iter().all(|place| columns[*place].is_exact) => Merging::Rows,
+        _ => Merging::Inserts,
+    }
 }
 
 /// Types below this are the same in every cluster.

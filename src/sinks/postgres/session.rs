@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tokio_postgres::Statement;
 
 use super::error::{PostgresSinkError, failed, refusal};
+use super::plan::Triggers;
 use super::progress::{Claim, Key, Progress};
 use crate::name::quote_identifier;
 use crate::net::ConnectConfig;
@@ -22,6 +23,8 @@ use crate::sink::{OpenContext, SinkError};
 pub(super) struct Session {
     pub(super) sql: Arc<SqlClient>,
     pub(super) progress: Progress,
+    /// What triggers do in it.
+    pub(super) triggers: Triggers,
     /// Marks the open transaction as the source's, of the time in `$1`. `None` without the right.
     pub(super) mark: Option<Statement>,
 }
@@ -29,6 +32,16 @@ pub(super) struct Session {
 /// Sets the time only: an origin's own progress moves on with transactions that are rolled back
 /// (PostgreSQL 16 to 18), and is not what anything is resumed from.
 const MARK: &str = "select pg_replication_origin_xact_setup('0/0', $1)";
+
+/// A plan is made once, without knowing how large a table will be and how many rows are asked for:
+/// rows are found through their index where there is one.
+const SETTINGS: &str = "
+set synchronous_commit = off;
+set plan_cache_mode = force_generic_plan;
+set enable_seqscan = off;
+set enable_hashjoin = off;
+set enable_mergejoin = off;
+set jit = off";
 
 const MAY_MARK: &str = "
 select coalesce(bool_and(has_function_privilege(p.oid, 'execute')), false)
@@ -47,13 +60,11 @@ impl Session {
         let sql = sql_connect(connect).await.map_err(not_connected)?;
         let key = Key::of(context);
         let progress = Progress::take(&sql, key, &context.lineage, claim).await?;
-        rest_triggers(&sql, context).await?;
+        let triggers = rest_triggers(&sql, context).await?;
         let mark = marking(&sql, context).await?;
         // Not before the row is taken: what was read of it has to survive.
-        sql.batch_execute("set synchronous_commit = off")
-            .await
-            .map_err(|error| failed("set synchronous_commit", error))?;
-        Ok(Self { sql: Arc::new(sql), progress, mark })
+        sql.batch_execute(SETTINGS).await.map_err(|error| failed("take its settings", error))?;
+        Ok(Self { sql: Arc::new(sql), progress, triggers, mark })
     }
 }
 
@@ -63,9 +74,9 @@ fn not_connected(error: ConnectError) -> SinkError {
     if passes { SinkError::unavailable(error) } else { SinkError::fatal(error) }
 }
 
-async fn rest_triggers(sql: &SqlClient, context: &OpenContext) -> Result<(), SinkError> {
+async fn rest_triggers(sql: &SqlClient, context: &OpenContext) -> Result<Triggers, SinkError> {
     let Err(error) = sql.batch_execute("set session_replication_role = replica").await else {
-        return Ok(());
+        return Ok(Triggers::Rest);
     };
     match refusal(&error) {
         Some(said) if said.sqlstate.as_str() == "42501" => {
@@ -80,7 +91,7 @@ async fn rest_triggers(sql: &SqlClient, context: &OpenContext) -> Result<(), Sin
                 fix,
                 "triggers and foreign keys of the target fire for applied changes"
             );
-            Ok(())
+            Ok(Triggers::Fire)
         }
         _ => Err(failed("set session_replication_role", error)),
     }

@@ -33,7 +33,7 @@ pub(super) struct Shape {
 
 /// A set of columns, by their places.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
-struct Columns(Vec<u64>);
+pub(super) struct Columns(Vec<u64>);
 
 /// Why a change cannot be written as a statement.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub(super) struct Composed {
 }
 
 impl Columns {
-    fn insert(&mut self, place: usize) {
+    pub(super) fn insert(&mut self, place: usize) {
         let word = place / 64;
         if word >= self.0.len() {
             self.0.resize(word + 1, 0);
@@ -60,12 +60,16 @@ impl Columns {
         self.0[word] |= 1 << (place % 64);
     }
 
-    fn contains(&self, place: usize) -> bool {
+    pub(super) fn contains(&self, place: usize) -> bool {
         self.0.get(place / 64).is_some_and(|word| word & (1 << (place % 64)) != 0)
     }
 
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
     }
 }
 
@@ -105,7 +109,8 @@ pub(super) fn compose(plan: &Plan, change: Change<'_>) -> Result<Option<Composed
     Ok(Some(it))
 }
 
-fn verb(plan: &Plan, change: Change<'_>) -> Verb {
+/// What applies `change`.
+pub(super) fn verb(plan: &Plan, change: Change<'_>) -> Verb {
     match change.operation() {
         Operation::Insert => Verb::Insert,
         Operation::Delete => Verb::Delete,
@@ -131,7 +136,7 @@ fn must_replace(plan: &Plan, change: Change<'_>) -> bool {
 }
 
 impl Identity {
-    fn has(&self, place: usize) -> bool {
+    pub(super) fn has(&self, place: usize) -> bool {
         matches!(self, Self::Key(key) if key.contains(&place))
     }
 }

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use tokio_postgres::{Client, Statement};
 
-use super::plan::{Lacks, Plan, name_of};
+use super::plan::{Lacks, Plan, Triggers, name_of};
+use super::run::RunShape;
 use super::statement::Shape;
 use super::target::{Found, find};
 use crate::codec::value::TypeRegistry;
@@ -26,6 +27,7 @@ pub(super) struct Table {
     relation: Relation,
     pub(super) plan: Plan,
     statements: HashMap<Shape, Statement>,
+    runs: HashMap<RunShape, Statement>,
 }
 
 /// How many statements of one table stay prepared.
@@ -63,16 +65,17 @@ impl Tables {
         sql: &Client,
         relation: &Relation,
         types: &TypeRegistry,
+        triggers: Triggers,
     ) -> Result<usize, NoPlan> {
         let target = match find(sql, &name_of(relation)).await.map_err(NoPlan::Asking)? {
             Found::Table(target) => target,
             Found::NoTable => return Err(NoPlan::NoTable),
             Found::Nothing => return Err(NoPlan::Missing),
         };
-        let plan =
-            Plan::new(relation, &target, types).map_err(|Lacks(column)| NoPlan::Lacks(column))?;
-        let statements = HashMap::new();
-        let table = Table { relation: relation.clone(), plan, statements };
+        let plan = Plan::new(relation, &target, types, triggers)
+            .map_err(|Lacks(column)| NoPlan::Lacks(column))?;
+        let (statements, runs) = (HashMap::new(), HashMap::new());
+        let table = Table { relation: relation.clone(), plan, statements, runs };
         let place = match self.known.iter().position(|known| known.relation.oid == relation.oid) {
             Some(place) => {
                 self.known[place] = table;
@@ -109,6 +112,25 @@ impl Tables {
         }
         let statement = sql.prepare(&shape.sql(&table.plan)).await?;
         table.statements.insert(shape.clone(), statement.clone());
+        Ok(statement)
+    }
+
+    /// The prepared statement of runs of `shape`.
+    pub(super) async fn prepared_run(
+        &mut self,
+        sql: &Client,
+        place: usize,
+        shape: &RunShape,
+    ) -> Result<Statement, tokio_postgres::Error> {
+        let table = &mut self.known[place];
+        if let Some(statement) = table.runs.get(shape) {
+            return Ok(statement.clone());
+        }
+        if table.runs.len() >= STATEMENTS_MAX {
+            table.runs.clear();
+        }
+        let statement = sql.prepare(&shape.sql(&table.plan)).await?;
+        table.runs.insert(shape.clone(), statement.clone());
         Ok(statement)
     }
 }

@@ -10,6 +10,8 @@ use tokio_postgres::Client;
 pub(super) struct TargetTable {
     /// Rows lie in its partitions.
     pub(super) is_partitioned: bool,
+    /// Triggers fire for changes that are applied too.
+    pub(super) fires: bool,
     /// Its columns, in their own order.
     pub(super) columns: Vec<TargetColumn>,
 }
@@ -19,6 +21,12 @@ pub(super) struct TargetTable {
 pub(super) struct TargetColumn {
     pub(super) name: String,
     pub(super) type_oid: u32,
+    /// The type as a cast names it.
+    pub(super) type_name: String,
+    /// The type of arrays of it; `None` where there is none, or it is one itself.
+    pub(super) array_type: Option<String>,
+    /// Texts that are equal have the same bytes.
+    pub(super) is_deterministic: bool,
     /// Computed from others: never written.
     pub(super) is_generated: bool,
     /// `GENERATED ALWAYS AS IDENTITY`: written by an INSERT that overrides, by no UPDATE.
@@ -54,7 +62,11 @@ select c.relkind::text, a.attname::text, a.atttypid, a.attgenerated <> '', a.att
             and m.amoplefttype = k.opcintype and m.amoprighttype = k.opcintype
         join pg_operator o on o.oid = m.amopopr
         join pg_namespace n on n.oid = o.oprnamespace
-        where t.oid = a.atttypid limit 1)
+        where t.oid = a.atttypid limit 1),
+    format_type(a.atttypid, -1), (select format_type(nullif(t.typarray, 0), -1)
+        from pg_type t where t.oid = a.atttypid and t.typcategory <> 'A'),
+    coalesce((select collisdeterministic from pg_collation o where o.oid = a.attcollation), true),
+    exists (select from pg_trigger g where g.tgrelid = c.oid and g.tgenabled in ('A', 'R'))
 from pg_class c
 left join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
 where c.oid = to_regclass($1)
@@ -80,9 +92,13 @@ pub(super) async fn find(sql: &Client, name: &str) -> Result<Found, tokio_postgr
             equality: row
                 .try_get::<_, Option<String>>(6)?
                 .unwrap_or_else(|| "operator(pg_catalog.=)".to_owned()),
+            type_name: row.try_get(7)?,
+            array_type: row.try_get(8)?,
+            is_deterministic: row.try_get(9)?,
         });
     }
-    Ok(Found::Table(TargetTable { is_partitioned: kind == "p", columns }))
+    let fires = first.try_get(10)?;
+    Ok(Found::Table(TargetTable { is_partitioned: kind == "p", fires, columns }))
 }
 
 impl TargetTable {
