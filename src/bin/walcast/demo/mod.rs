@@ -9,7 +9,6 @@ mod live;
 mod owner;
 pub(crate) mod pipeline;
 mod programs;
-mod replica;
 mod result;
 mod screen;
 mod server;

@@ -9,10 +9,9 @@ use walcast::codec::EventFormat;
 use walcast::net::ConnectConfig;
 use walcast::pipeline::Membership;
 use walcast::shutdown::Trigger;
-use walcast::sinks::FileSink;
-use walcast::{Error, Pipeline, Secret, Shutdown, Source, WireFormat};
+use walcast::sinks::{FileSink, PostgresSink};
+use walcast::{Error, Pipeline, Secret, Shutdown, Source};
 
-use super::replica::ReplicaSink;
 use super::terminal::TerminalSink;
 use crate::exit::Exit;
 use crate::paint::Paint;
@@ -72,7 +71,6 @@ pub(crate) fn run(args: Args) -> crate::Outcome {
 fn pipeline(args: &Args) -> Result<Pipeline, Error> {
     let source = Source::new(args.source.expose(), SLOT, [PUBLICATION])?
         .create_slot(true)
-        .format(WireFormat::Text)
         .status_interval(Duration::from_secs(1));
     let target: ConnectConfig = args.target.expose().parse()?;
     let terminal = TerminalSink::new(Paint::when(args.colours));
@@ -82,7 +80,7 @@ fn pipeline(args: &Args) -> Result<Pipeline, Error> {
     Pipeline::new(source, state(&args.directory))
         .member("terminal", terminal, spectator)?
         .member("file", FileSink::new(lines(&args.directory)), json)?
-        .sink("replica", ReplicaSink::new(target))
+        .sink("replica", PostgresSink::new(target))
 }
 
 /// Drain when told to; let go when whoever started us is gone.
