@@ -13,8 +13,9 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use walcast::codec::EventFormat;
 use walcast::event::{Batch, Event, Value};
+use walcast::net::ConnectConfig;
 use walcast::pipeline::Membership;
-use walcast::sinks::FileSink;
+use walcast::sinks::{FileSink, PostgresSink};
 use walcast::{Lsn, Pipeline, ReplicationStream, Shutdown, Source, Streaming, WireFormat};
 
 use self::sinks::{Ending, Gauge};
@@ -34,6 +35,8 @@ pub(crate) enum Through {
     File,
     /// A `Pipeline` with that file and three sinks that count.
     Fan,
+    /// A `Pipeline` that applies to `target`.
+    Postgres,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -58,6 +61,12 @@ pub(crate) struct Options {
     /// For how many seconds the sink takes nothing after its first batch.
     #[arg(long)]
     pub(crate) block: Option<u64>,
+    /// The database that is applied to.
+    #[arg(long)]
+    pub(crate) target: Option<String>,
+    /// How long a flush is delayed, in milliseconds, where changes are applied.
+    #[arg(long, default_value_t = 5)]
+    pub(crate) linger_ms: u64,
     /// For state and files.
     #[arg(long)]
     pub(crate) directory: PathBuf,
@@ -75,6 +84,9 @@ impl Options {
         command.arg("--directory").arg(&self.directory);
         if let Some(seconds) = self.block {
             command.args(["--block", &seconds.to_string()]);
+        }
+        if let Some(target) = &self.target {
+            command.args(["--target", target, "--linger-ms", &self.linger_ms.to_string()]);
         }
         if let Some(until) = self.until {
             command.args(["--until", &until.to_string()]);
@@ -141,6 +153,14 @@ async fn run_pipeline(options: Options) -> Seen {
     pipeline = match options.through {
         Through::Stream | Through::Null => pipeline.sink("null", gauge).unwrap(),
         Through::File => pipeline.member("file", Ending::new(file, gauge), lines).unwrap(),
+        Through::Postgres => {
+            let target: ConnectConfig = options.target.as_deref().unwrap().parse().unwrap();
+            let linger = Duration::from_millis(options.linger_ms);
+            let mut applies = Membership::default();
+            applies.settings.linger = linger;
+            let sink = Ending::new(PostgresSink::new(target), gauge);
+            pipeline.member("replica", sink, applies).unwrap()
+        }
         Through::Fan => {
             let others = ["two", "three"];
             let pipeline = pipeline.member("file", file, lines).unwrap();

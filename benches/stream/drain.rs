@@ -200,6 +200,8 @@ fn drain(backlog: &Backlog, consumer: &Consumer, favor: bool) -> Cost {
             eager,
             streaming,
             block: None,
+            target: None,
+            linger_ms: 5,
             directory: directory.path().to_owned(),
         }
         .command(),

@@ -125,6 +125,8 @@ fn time(primary: &Primary, consumer: &Consumer, options: &Options) -> Vec<f64> {
             eager: false,
             streaming: false,
             block: None,
+            target: None,
+            linger_ms: 5,
             directory: directory.path().to_owned(),
         };
         let mut child = Killed(job.command().stdout(Stdio::piped()).spawn().unwrap());

@@ -2,15 +2,16 @@
 //!
 //! `scripts/bench drain` empties the same backlog with each consumer in turn, `scripts/bench
 //! latency` times single commits on their way to the sink, `scripts/bench memory` looks at how much
-//! a consumer holds. Every consumer is a process of its own,
-//! so that its CPU time and memory are its own; this program starts them, and is one of them
-//! (`consume`). See `benches/README.md`.
+//! a consumer holds, `scripts/bench apply` has it applied to a second server, beside PostgreSQL's
+//! own subscription. Every consumer is a process of its own, so that its CPU time and memory are
+//! its own; this program starts them, and is one of them (`consume`). See `benches/README.md`.
 
 #![allow(clippy::unwrap_used, reason = "a measurement that cannot go on fails where it stands")]
 
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod apply;
 mod consumer;
 mod distance;
 mod drain;
@@ -38,6 +39,8 @@ enum What {
     Drain(drain::Options),
     /// Time single commits on their way to the sink.
     Latency(latency::Options),
+    /// Apply a backlog to a second server, with walcast and with PostgreSQL's own subscription.
+    Apply(apply::Options),
     /// See how much memory a consumer takes, also while its sink blocks.
     Memory(memory::Options),
     /// Be a consumer.
@@ -49,6 +52,7 @@ fn main() {
     match Arguments::parse().what {
         What::Drain(options) => drain::run(&options),
         What::Latency(options) => latency::run(&options),
+        What::Apply(options) => apply::run(&options),
         What::Memory(options) => memory::run(&options),
         What::Consume(options) => consumer::run(options),
     }

@@ -61,13 +61,14 @@ pub(crate) fn run(mut command: Command, mut walsender: impl FnMut() -> Option<u3
     cost
 }
 
-struct Stat {
+/// How a process is.
+pub(crate) struct Stat {
     ended: bool,
-    cpu_seconds: f64,
+    pub(crate) cpu_seconds: f64,
 }
 
 impl Stat {
-    fn of(pid: u32) -> Option<Stat> {
+    pub(crate) fn of(pid: u32) -> Option<Stat> {
         let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The name before it may hold anything, parentheses and spaces too.
         let fields: Vec<&str> = text[text.rfind(')')? + 2..].split(' ').collect();

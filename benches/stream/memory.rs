@@ -49,6 +49,8 @@ pub(crate) fn run(options: &Options) {
                     eager: false,
                     streaming: false,
                     block: blocks.then_some(options.block),
+                    target: None,
+                    linger_ms: 5,
                     directory: directory.path().to_owned(),
                 };
                 let cost = measured::run(job.command(), || None);

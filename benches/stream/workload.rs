@@ -15,7 +15,7 @@ use std::time::Duration;
 use crate::distance::FAR;
 use crate::support::{Load, Primary, pgbench_tables};
 
-const W1: &str = include_str!("../workloads/w1.sql");
+pub(crate) const W1: &str = include_str!("../workloads/w1.sql");
 
 /// The publication of all tables.
 pub(crate) const PUBLICATION: &str = "bench";
