@@ -311,16 +311,7 @@ impl ReplicationStream {
                 State::Connecting(task) => {
                     let opened = ready!(Pin::new(&mut task.0).poll(cx));
                     match opened.unwrap_or_else(|_| Err(StreamError::TaskEnded.into())) {
-                        Ok(connection) => {
-                            self.identity = connection.lineage.identity();
-                            let timeline = self.identity.timeline.as_u32();
-                            self.shared.timeline.store(timeline, Ordering::Release);
-                            self.patience.connected(connection.walsender);
-                            let (source, handed) = (&self.source, self.handed);
-                            let shares = Shares { shared: &self.shared, streaming: self.streaming };
-                            let live = Live::new(connection, source, handed, shares);
-                            self.state = State::Streaming(live);
-                        }
+                        Ok(connection) => self.connected(connection),
                         Err(error) => self.retry(error)?,
                     }
                 }
@@ -365,6 +356,17 @@ impl ReplicationStream {
                 }
             }
         }
+    }
+
+    /// A connection stands.
+    fn connected(&mut self, connection: Connection) {
+        self.identity = connection.lineage.identity();
+        let timeline = self.identity.timeline.as_u32();
+        self.shared.timeline.store(timeline, Ordering::Release);
+        self.patience.connected(connection.walsender);
+        let shares = Shares { shared: &self.shared, streaming: self.streaming };
+        let live = Live::new(connection, &self.source, self.handed, shares);
+        self.state = State::Streaming(live);
     }
 
     /// Events came.
