@@ -3,7 +3,7 @@
 //! them, and each value's text is what its type's output function writes. The server does the
 //! comparing.
 
-mod more;
+pub(crate) mod more;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -8,6 +8,7 @@ use rand::{Rng, SeedableRng};
 use tokio_postgres::{Client, SimpleQueryMessage};
 use walcast::codec::transcode;
 
+use crate::every_type_streams_as_the_server_shows_it::more::{EXTENSIONS, TEXT_ONLY};
 use crate::json_of_every_common_type_equals_to_jsonb::TYPES;
 use crate::json_of_every_common_type_equals_to_jsonb::literals::{array_literals, scalar_literals};
 use crate::json_of_every_common_type_equals_to_jsonb::others::{DEFINED, OTHERS, Other};
@@ -46,6 +47,39 @@ async fn for_every_other_type_and_arrays_of_it() {
         for Other(sql_type, edges, random) in OTHERS {
             if *sql_type == "xml" && client.batch_execute("SELECT '<a/>'::xml").await.is_err() {
                 continue;
+            }
+            let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
+            fill(&client, sql_type, &edges).await;
+            let more = format!(
+                "SELECT setseed({}); INSERT INTO v SELECT 1000 + g, {random} \
+                 FROM generate_series(1, {}) g",
+                rng.random_range(-1.0..1.0),
+                count(300),
+            );
+            client.batch_execute(&more).await.unwrap_or_else(|e| panic!("{sql_type}: {e:?}"));
+            assert_same(&client, "x").await;
+            assert_same(&client, "array_fill(x, array[2, 3], array[-1, 5])").await;
+            assert_same(&client, "array[x, null, x]").await;
+        }
+    }
+}
+
+/// Where the extension is; which servers have it, the suite of types in streams says.
+#[tokio::test]
+async fn for_the_types_of_extensions() {
+    let seed = seed();
+    for server in Server::installed() {
+        let primary = Primary::builder().unix_socket_only().start_on(server.clone());
+        let client = session(&primary).await;
+        let mut rng = StdRng::seed_from_u64(seed);
+        for (extension, other) in EXTENSIONS {
+            let Other(sql_type, edges, random) = other;
+            let make = format!("CREATE EXTENSION IF NOT EXISTS {extension}");
+            if TEXT_ONLY.contains(sql_type) || client.batch_execute(&make).await.is_err() {
+                continue;
+            }
+            if *sql_type == "tagged" {
+                client.batch_execute("CREATE TYPE tagged AS (n int, tags hstore)").await.unwrap();
             }
             let edges: Vec<String> = edges.iter().map(ToString::to_string).collect();
             fill(&client, sql_type, &edges).await;

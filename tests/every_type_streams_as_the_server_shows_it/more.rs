@@ -92,7 +92,7 @@ pub(super) const MORE: &[Other] = &[
 ];
 
 /// What extensions add, where they are.
-pub(super) const EXTENSIONS: &[(&str, Other)] = &[
+pub(crate) const EXTENSIONS: &[(&str, Other)] = &[
     (
         "hstore",
         Other(
