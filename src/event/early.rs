@@ -7,12 +7,13 @@
 
 use std::sync::Arc;
 
-use crate::event::arena::{Arena, Head, HeadKind};
-use crate::event::batch::{Batch, Change, Event, EventAt, Message, Operation, Truncate};
+use crate::event::arena::{Head, HeadKind};
+use crate::event::batch::{Batch, Change, EventAt, Message, Operation, Truncate};
 use crate::event::relation::Relation;
 use crate::event::row::{OldRow, Row};
-use crate::lineage::Lineage;
 use crate::lsn::Lsn;
+#[cfg(feature = "client")]
+use crate::{event::arena::Arena, event::batch::Event, lineage::Lineage};
 
 /// What is known of a transaction that has not committed.
 #[derive(Debug, Clone)]
