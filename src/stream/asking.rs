@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::time::Instant;
 
-use super::connection::{Answer, answered, check_in_recovery};
+use super::connection::{Answer, answered_while_streaming, check_in_recovery};
 use super::error::StreamError;
 use super::{ReplicationStream, State};
 use crate::Result;
@@ -55,9 +55,10 @@ impl ReplicationStream {
         let state = std::mem::replace(&mut self.state, State::Ended);
         let State::Streaming(live) = state else { return };
         let sql = Arc::clone(&live.connection.sql);
+        let silence = self.source.silence_timeout;
         let (was, in_recovery) = (self.identity.timeline, live.connection.in_recovery);
         let question = question(Arc::clone(&sql));
-        let verdict = answered(what, async move {
+        let verdict = answered_while_streaming(silence, what, async move {
             if in_recovery {
                 check_in_recovery(&sql, was).await?;
             }
@@ -72,7 +73,8 @@ impl ReplicationStream {
         let State::Streaming(live) = state else { return };
         let sql = Arc::clone(&live.connection.sql);
         let relations = live.undescribed().to_vec();
-        let answer = answered("describe its tables", async move {
+        let silence = self.source.silence_timeout;
+        let answer = answered_while_streaming(silence, "describe its tables", async move {
             Ok(catalog::look_up(&sql, &relations).await?)
         });
         self.state = State::Describing(live, Answer(Box::pin(answer)));

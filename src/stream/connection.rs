@@ -314,11 +314,15 @@ impl Attempt {
         let row = row.map_err(|error| SqlError::new("read wal_sender_timeout", error))?;
         let millis: i64 = row.get(0);
         let patience = u64::try_from(millis).ok().filter(|millis| *millis > 0);
-        let status = match patience {
-            Some(millis) => self.source.status_interval.min(Duration::from_millis(millis) / 3),
-            None => self.source.status_interval,
+        let Source { status_interval, silence_timeout, .. } = *self.source;
+        let (status, silence) = match patience {
+            // A server that has patience speaks while it works.
+            Some(millis) => {
+                (status_interval.min(Duration::from_millis(millis) / 3), silence_timeout)
+            }
+            None => (status_interval, self.silence),
         };
-        Ok(Intervals { status: status.max(STATUS_MIN), silence: self.silence.max(SILENCE_MIN) })
+        Ok(Intervals { status: status.max(STATUS_MIN), silence: silence.max(SILENCE_MIN) })
     }
 
     /// The slot is ours now and cannot move any more: does it still stand where it has to?
@@ -344,8 +348,10 @@ struct Started {
     sql: SqlClient,
 }
 
-/// How long the server may take to answer a question over SQL.
+/// How long the server may take to answer a question over SQL, unless it may be silent for less.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// However short its silence may be, an answer takes its time.
+const ANSWER_TIMEOUT_MIN: Duration = Duration::from_secs(5);
 
 /// What the server is going to say.
 pub(super) struct Answer<T>(pub(super) Pin<Box<dyn Future<Output = Result<T>> + Send>>);
@@ -361,8 +367,27 @@ pub(super) async fn answered<T>(
     action: &'static str,
     answers: impl Future<Output = Result<T>>,
 ) -> Result<T> {
-    let seconds = ANSWER_TIMEOUT.as_secs();
-    let answers = tokio::time::timeout(ANSWER_TIMEOUT, answers).await;
+    answered_within(ANSWER_TIMEOUT, action, answers).await
+}
+
+/// The same of a server that streams, and may be silent for `silence`: while it is asked, nobody
+/// looks at its stream.
+pub(super) async fn answered_while_streaming<T>(
+    silence: Duration,
+    action: &'static str,
+    answers: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let timeout = silence.clamp(ANSWER_TIMEOUT_MIN, ANSWER_TIMEOUT);
+    answered_within(timeout, action, answers).await
+}
+
+async fn answered_within<T>(
+    timeout: Duration,
+    action: &'static str,
+    answers: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let seconds = timeout.as_secs();
+    let answers = tokio::time::timeout(timeout, answers).await;
     answers.unwrap_or_else(|_| Err(StreamError::Unanswered { action, seconds }.into()))
 }
 

@@ -1,10 +1,10 @@
 //! What is waited for after a connection broke, and how long its successor may be silent.
 //!
-//! A server that decodes a large transaction of which it publishes nothing may say nothing for as
-//! long as that takes, and not even answer. Each new connection begins the same work again, so one
-//! that was given up for its silence makes the patience with the next twice as long, until events
-//! come. The walsender that was given up holds the slot until it looks up from its work: it is told
-//! from other consumers by its process, and waited for.
+//! A server without `wal_sender_timeout` that decodes a large transaction of which it publishes
+//! nothing may say nothing for as long as that takes, and not even answer. Each new connection
+//! begins the same work again, so one that was given up for its silence makes the patience with the
+//! next twice as long, until events come. The walsender that was given up holds the slot until it
+//! looks up from its work: it is told from other consumers by its process, and waited for.
 
 use std::time::Duration;
 
@@ -43,7 +43,8 @@ impl Patience {
         self.silences = 0;
     }
 
-    /// How long the next connection may be silent, where it is `least` by the settings.
+    /// How long the next connection may be silent, where it is `least` by the settings and the
+    /// server does not speak while it works.
     pub(super) fn silence(&self, least: Duration) -> Duration {
         let grown = least.saturating_mul(1 << self.silences.min(20));
         grown.min(SILENCE_MAX.max(least))

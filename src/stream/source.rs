@@ -179,9 +179,9 @@ impl Source {
 
     /// How long the server may be silent before the connection is given up. 60 s by default.
     ///
-    /// One that decodes for longer what it does not publish may not even answer, and begins anew
-    /// with each connection: until events come, each that was given up makes this twice as long for
-    /// the next, an hour at most.
+    /// One without `wal_sender_timeout` that decodes for longer what it does not publish may not
+    /// even answer, and begins anew with each connection: until events come, each that was given up
+    /// makes this twice as long for the next, an hour at most.
     pub fn silence_timeout(mut self, timeout: Duration) -> Self {
         self.silence_timeout = timeout;
         self
